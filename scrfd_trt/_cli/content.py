@@ -122,7 +122,7 @@ def look(path: Path) -> tuple[bool, str]:
 def not_media(path: Path) -> str:
     """Return why a file is neither an image nor a video, or an empty string. It is known to be no video."""
     try:
-        if identify(path).kind not in {"text", "model", "parquet", "unknown"}:
+        if (kind := identify(path).kind) not in {"text", "model", "parquet", "unknown"}:
             return ""
         with path.open("rb") as file:
             start = file.read(START_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -130,7 +130,7 @@ def not_media(path: Path) -> str:
         return ""
     if start.startswith(PLAYLISTS) or (start.startswith(b"<?xml") and b"<MPD" in start):
         return "this is a playlist, and playlists are not opened: name the video itself"
-    return "not an image or a video"
+    return f"not an image or a video{'; if this is a list of paths, use --files-from' if kind == 'text' else ''}"
 
 
 def _is_text_like(kind: str, start: bytes) -> bool:

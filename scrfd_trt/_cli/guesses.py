@@ -6,10 +6,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 ANNOTATE = "use --annotate DIR for copies with marked faces, or --output FILE for the results"
-CAMERA_NAMES = ("0", "cam", "webcam")
+CAMERAS = dict.fromkeys(("0", "cam", "webcam"), "camera:0") | {f"/dev/video{n}": f"camera:{n}" for n in range(10)}
+RENAMED = (("keep", "only"), ("leave", "except"))
+COPIES = ("anonymize", "overlay")
+VISIBLE = "use --except-region X,Y,W,H, or in videos --except-tracks N,... with numbers of 'scrfd-trt tracks'"
 Guess = tuple[str, ...] | str
 
 
@@ -30,13 +34,19 @@ GUESSES: Mapping[str, Guess] = {
     **_each("check", "checks", "info", "env", "settings", "config", to=("doctor",)),
     **_each("benchmark", to=("bench",)),
     **_each("ui", "gui", "web", "app", to=("studio",)),
+    **_each("completion", "completions", "autocomplete", to="use 'scrfd-trt --install-completion'"),
+    **_each("crop", "crops", to="use 'scrfd-trt detect FILE --save-crops DIR'"),
+    **_each("list", "ls", to="use 'scrfd-trt models', 'scrfd-trt overlays' or, for a video, 'scrfd-trt tracks FILE'"),
+    **_each("update", "upgrade", to="use 'pip install --upgrade scrfd-trt'"),
+    "--help-all": ("--help",),
     **_each("version", "-V", "-v", "-version", to=("--version",)),
     **_each("preview", "webcam", to="use 'scrfd-trt anonymize camera:0 -o FILE --preview', or 'scrfd-trt studio'"),
     # Words after a command
     **_each("models download", "models fetch", "models get", to=("--fetch",)),
     **_each("models list", "overlays list", "detect predict", to=()),
-    **{f"detect {name}": "use 'scrfd-trt overlay camera:0 landmarks -o FILE'" for name in CAMERA_NAMES},
-    **{f"{command} {name}": ("camera:0",) for command in ("anonymize", "overlay") for name in CAMERA_NAMES},
+    **{f"detect {name}": f"use 'scrfd-trt overlay {camera} landmarks -o FILE'" for name, camera in CAMERAS.items()},
+    **{f"{command} {name}": (camera,) for command in COPIES for name, camera in CAMERAS.items()},
+    **{f"{command} {name}": ("-",) for command in ("detect", *COPIES) for name in ("pipe:0", "pipe:", "/dev/stdin")},
     # Inputs and outputs
     **_each("-i", "--input", "--source", "--image", "--images", "--video", to=()),
     **_each("--out", "--outfile", "--output-file", "--outdir", "--out-dir", "--output-dir", to=("--output",)),
@@ -76,17 +86,34 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--replaceimg", to=("--replace-image",)),
     **_each("--mosaicsize", to=("--mosaic-size",)),
     **_each("--pixelate", "--mosaic", to=("--replace-with", "mosaic")),
-    **_each("--blur", "--strength", to="use --overlay blur:strength=N; 'scrfd-trt overlays blur' has more"),
+    **{f"--{cover}": ("--replace-with", cover) for cover in ("blur", "solid")},
+    **_each("--ellipse", to=()),
+    **_each(
+        "anonymize --color",
+        "anonymize --colour",
+        to="use --overlay NAME:OPTION=COLOR; 'scrfd-trt overlays solid' has its options",
+    ),
+    **_each("overlay --blur", "--strength", to="use --overlay blur:strength=N; 'scrfd-trt overlays blur' has more"),
     **_each("-p", to=("--preview",)),
-    **_each("-k", "--keep-audio", to=()),
+    **_each("-k", "--keep-audio", to=("--audio", "auto")),
+    **{f"--{old}-{what}": f"use --{new}-{what}" for old, new in RENAMED for what in ("tracks", "region", "span")},
+    **_each("anonymize --keep", "anonymize --except", "anonymize --exclude", "anonymize --ignore", to=VISIBLE),
     **_each("-da", "--distort-audio", to="voices are not changed; use --audio drop"),
     **_each("-an", "--no-audio", to=("--audio", "drop")),
+    **_each("-c:v", "-vcodec", "--vcodec", "--video-codec", to=("--codec",)),
+    **_each("--config", to=("--settings",)),
     **_each("--ffmpeg-config", to="use --codec, --crf and --preset"),
 }
 """By command, word after a command, or option; a key of several words is of that command only, and comes first.
 
 A tuple takes the place of what is typed, and a text is the answer. Replacements apply where the command has the option.
 """
+VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "--output": {"-": ("pipe:1", "pipe:", "/dev/stdout")},
+    "--replace-with": {"mosaic": ("pixelate", "pixel"), "solid": ("black", "box", "fill"), "img": ("image",)},
+    "--codec": {"hevc": ("libx265", "x265", "h265"), "h264": ("libx264", "x264", "avc"), "av1": ("libsvtav1",)},
+}
+"""By option, this program's values and those of others, in lower case."""
 
 
 class GuessError(Exception):
@@ -101,7 +128,7 @@ def translated_command(words: list[str], commands: Iterable[str]) -> list[str]:
     if first == "help":
         return [*translated_command(rest[:1], commands)[:1], "--help"]
     guess = GUESSES.get(first if first.startswith("-") else first.lower(), ())
-    if first.startswith("-") and guess != ("--version",):
+    if first.startswith("-") and guess not in (("--version",), ("--help",)):
         return words
     if isinstance(guess, str):
         raise GuessError(f"{first}: {guess}")
@@ -119,7 +146,12 @@ def translated_command(words: list[str], commands: Iterable[str]) -> list[str]:
 def translated_options(command: Any, words: list[str]) -> list[str]:
     """Return a command's words with its own names of options; raise GuessError for an answer."""
     options = {name: parameter for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    return [*_Words(command.name, options).translated(words)]
+    found = [*_Words(command.name, options).translated(words)]
+    if command.name == "overlay" and not any(word.startswith("--overlay") for word in found):
+        for word in found:
+            if os.path.lexists(word) and word in _overlay_names():
+                raise GuessError(f"{word}: this is a file or folder here; for the overlay, use --overlay {word}")
+    return found
 
 
 class _Words:
@@ -139,7 +171,7 @@ class _Words:
                 if value is None and found != [word]:
                     example = f"{found[-1]} {self.options[found[-1]].metavar}"
                     raise GuessError(f"{word}: give a value, as in 'scrfd-trt {self.command} {example}'")
-                yield from () if value is None else (value,)
+                yield from () if value is None else (self._value(found[-1], value),)
         yield from rest
 
     def _takes_value(self, word: str) -> bool:
@@ -155,9 +187,19 @@ class _Words:
         elif equals and not guess:
             yield value
         elif equals and self._takes_value(guess[-1]):
-            yield f"{guess[-1]}={value}"
+            yield f"{guess[-1]}={self._value(guess[-1], value)}"
+        elif equals:
+            raise GuessError(f"{name}: takes no value; use {' '.join(guess)} alone")
         else:
             yield from guess
+
+    def _value(self, option: str, value: str) -> str:
+        """Return the value of an option with this program's name for it."""
+        one, lower = self.options[option], value.lower()
+        if one.opts[0] == "--output" and re.fullmatch(r"\w{2,5}:-", value):
+            raise GuessError(f"{option} {value}: use {option} -, which has the format of the input")
+        own = lower if lower in (one.metavar or "").split("|") else value
+        return next((name for name, others in VALUES.get(one.opts[0], {}).items() if lower in others), own)
 
     def _find(self, name: str) -> Guess | None:
         """Return what replaces the name of an option, or the answer; None if nothing is known."""
@@ -173,8 +215,10 @@ class _Words:
         """Replace words such as ``conf=0.5`` and names of overlays, unless there are files of these names."""
         name, equals, value = word.partition("=")
         guess = GUESSES.get(f"{self.command} {word}", ("--help",) if word == "help" else None)
-        if os.path.lexists(word):
+        if os.path.lexists(word) and not word.startswith("/dev/"):
             yield word
+        elif word[:1] == "@" and Path(word[1:]).is_file() and "--files-from" in self.options:
+            yield f"--files-from={word[1:]}"
         elif isinstance(guess, str):
             raise GuessError(f"{word}: {guess}")
         elif guess is not None:
@@ -197,7 +241,7 @@ def _overlay_names() -> tuple[str, ...]:
 def no_option(name: str, command: Any) -> str:
     """Return a message on an option that a command does not have, with the one whose name is closest."""
     if hasattr(command, "commands"):
-        return f"{name}: options follow a command, as in 'scrfd-trt detect FILE {name}'"
+        return f"{name}: options follow a command, as in 'scrfd-trt anonymize photo.jpg --output hidden.jpg'"
     options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
     known = {key.strip("-"): guess[0] for key, guess in GUESSES.items() if isinstance(guess, tuple) and guess}
     known |= {option.strip("-"): option for option in options}

@@ -18,7 +18,7 @@ from scrfd_trt._cli.option_table import OPTIONS, PANELS
 BASIC = {
     "detect": "output format_name recursive overwrite annotate save_crops show model device threshold min_face quiet",
     "anonymize": "output recursive overwrite replace_with mask_scale overlay verify preview report device threshold "
-    "min_face except_tracks cover",
+    "except_tracks except_region cover",
     "tracks": "output as_json overwrite model device threshold detections save_detections every quiet",
     "overlay": "specs output recursive overwrite model device threshold quiet",
     "build": "output overwrite as_json precision size batch device version_compatible hardware_compatible quiet",
@@ -26,17 +26,22 @@ BASIC = {
 }
 """Parameters in the basic help, by command; without an entry all are, except for those of all commands."""
 MAX_BASIC, EXAMPLES = 15, 2  # options and examples in the basic help, at most
+MORE = {"Options": "", "Selection of faces": "who stays visible", "keep_doubtful": "doubtful faces"}
+MORE |= dict.fromkeys(("keep_metadata", "keep_location"), "metadata that is kept")
+MORE |= dict.fromkeys(("detections", "save_detections"), "detections files")
+"""Of parameters and panels: what the last line of the basic help calls them, if not by the panel's title."""
 NAMES_WIDTH = 31
 ORDER = {name: number for number, name in enumerate(OPTIONS, 1)}
 _ALL = "scrfd_trt.help_all"
+TYPED = "scrfd_trt.typed"  # key of the words after a command's name in :attr:`typer.Context.meta`
 
 
 class HelpCommand(TyperCommand):
     """A command whose help has its options in panels, and ends with examples."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Record whether all options are wanted, because the help is printed before the options are parsed."""
-        ctx.meta[_ALL] = "--help-all" in args
+        """Record the words; the help is printed before options are parsed, and shows all of them with --help-all."""
+        ctx.meta[_ALL], ctx.meta[TYPED] = "--help-all" in args, [*args]
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - part of the protocol
@@ -51,10 +56,12 @@ class HelpCommand(TyperCommand):
         for more in (*self.more_help(ctx), Group(Text("Examples", style="bold"), Text(examples))):
             console.show(Group("", more))
         if not complete:
-            titles = [_panel(one) for one in self.get_params(ctx) if not is_basic(self, one)]
-            panels = ", ".join(title.lower() for title in PANELS if title in titles and title != "Options")
-            count = console.count(len(titles), "more option")
-            console.show(Group("", Text(f"'{ctx.command_path} --help-all' lists {count}: {panels}.")))
+            rest = [one for one in self.get_params(ctx) if not is_basic(self, one)]
+            rest.sort(key=lambda one: ORDER.get(one.name, 0))
+            words = dict.fromkeys(MORE.get(one.name, MORE.get(_panel(one), _panel(one).lower())) for one in rest)
+            count = console.count(len(rest), "more option")
+            text = f"'{ctx.command_path} --help-all' lists {count}: {', '.join(filter(None, words))}."
+            console.show(Group("", Text(text)))
 
     def invoke(self, ctx: Any) -> Any:
         """Print which options come from a settings file or from variables, and run the command."""

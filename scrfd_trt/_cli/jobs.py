@@ -108,7 +108,8 @@ class Job:
             ledger=self.ledger,
             folder=lambda: self._context.with_resource(temporary_folder()),
         )
-        if len(found) > 1 and (last := found[-1]).problem == "there is no such file":
+        named = self._context.params.get("output") is not None
+        if not named and len(found) > 1 and (last := found[-1]).problem == "there is no such file":
             last.problem += f"; to write it, use --output {last.path}"
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import shutil
 import sys
 import unicodedata
@@ -65,18 +66,27 @@ KIND_NAMES: dict[Kind, str] = {
 
 
 def plan_outputs(
-    inputs: Sequence[str], sources: Sequence[Source], output: Path | None, *, overwrite: bool, ending: str = "_copy"
+    inputs: Sequence[str],
+    sources: Sequence[Source],
+    output: Path | None,
+    *,
+    overwrite: bool,
+    ending: str = "_copy",
+    typed: str = "the command",
 ) -> dict[Source, Path]:
     """Choose the path of each copy before anything is written; sources that cannot be read may be missing.
 
     ``inputs`` are the texts of the command line, ``sources`` the files found. ``output`` is a file for a single input
-    file, a folder, or None for ``clip_copy.mp4`` beside ``clip.mp4``, with this ending. Raises OptionError if the
-    inputs do not fit the output or a file would be overwritten, and OutputError if permissions do not allow writing.
+    file, a folder, or None for ``clip_copy.mp4`` beside ``clip.mp4``, with this ending. ``typed`` is the command line
+    for messages. Raises OptionError if the inputs do not fit the output or a file would be overwritten, and OutputError
+    if permissions do not allow writing.
     """
     folder = next((text for text in inputs if is_folder(user_path(text))), None)
     if output is None:
         if folder is not None:
-            raise OptionError(f"{folder} is a folder; name another one for the copies with --output")
+            path = user_path(folder) if Path(folder).name.strip(".") else user_path(folder).resolve()
+            line = f"{typed} -o {shlex.quote(f'{path}{ending}')}"
+            raise OptionError(f"{folder} is a folder; name another one for the copies: {line}")
         return _plan_beside(sources, ending, overwrite=overwrite)
     if is_folder(output):
         return plan_folder(sources, output, overwrite=overwrite)
@@ -248,6 +258,8 @@ def _kind(source: Source, output: Path) -> Kind:
 
 
 def _check_single(source: Source, output: Path, *, overwrite: bool) -> None:
+    if source.problem and not source.is_video:  # reported in place of the file, whose kind is not known
+        return
     if source.is_animation:
         choices = ANIMATION_SUFFIXES + WRITABLE_VIDEO_SUFFIXES
         if output.suffix.lower() not in choices:
@@ -308,6 +320,8 @@ def check_folder(path: Path) -> None:
     if path == Path("-") and not exists(path):
         raise OptionError("copies cannot be written to standard output; name a file or a folder")
     existing = next((folder for folder in (path, *path.absolute().parents) if exists(folder)), Path())
+    if existing == path and not is_folder(path) and not is_regular_file(path):
+        raise OptionError(f"{path} is not a folder; name one, or use --dry-run to write nothing")
     if not is_folder(existing):
         raise OptionError(f"{path} cannot be a folder: a file is in the way; name another folder")
     if not os.access(existing, os.W_OK | os.X_OK):

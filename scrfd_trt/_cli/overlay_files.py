@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from scrfd_trt._cli.console import count
 from scrfd_trt._cli.decoders import OpenedImage
 from scrfd_trt._cli.detections_files import check_inputs
 from scrfd_trt._cli.folders import LeftOut
+from scrfd_trt._cli.help_panels import TYPED
 from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.images import FaceFinder, FileFinder, ImageResult, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source
@@ -105,12 +107,15 @@ def write_copies(
     draw = create()
     if settings.report is not None and not all(source.is_done for source in sources):
         check_page(settings.report, [source.path for source in sources], overwrite=args.overwrite)
-    ending = "_anonymized" if strict else "_overlay"
     stdout = None
     if output == Path("-"):
         stdout = context.with_resource(outputs.standard_output(sources, dry_run=args.job.dry_run))
     place = output if stdout is None else stdout.folder
-    targets = outputs.plan_outputs(inputs or (), sources, place, overwrite=args.overwrite, ending=ending)
+    names = {
+        "ending": "_anonymized" if strict else "_overlay",
+        "typed": shlex.join([*context.command_path.split(), *context.meta[TYPED]]),
+    }
+    targets = outputs.plan_outputs(inputs or (), sources, place, overwrite=args.overwrite, **names)
     if stdout is not None:
         sources[0].copy = output  # in the plan of --dry-run
     left = job.left(sources)

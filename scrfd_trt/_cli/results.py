@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import chain
@@ -250,9 +250,11 @@ def content_kind(kind: Format) -> Literal["parquet", "text"]:
     return "parquet" if kind == "parquet" else "text"
 
 
-def choose_format(name: str | None, output: Path | None) -> Format:
+def choose_format(name: str | None, output: Path | None, typed: Iterable[str] = ()) -> Format:
     """Return the format from ``--format`` or the suffix of ``--output``; raise OptionError if unclear."""
     kind: Format = "table"
+    if (name or "").lower() != "yolo" and any(word.endswith(f"{output}/") for word in typed):
+        raise OptionError(f"{output}/ is a folder, which is for --format yolo; name a file")
     if name is not None:
         kind = parse_choice("--format", name.lower(), FORMATS)
     elif output is not None:

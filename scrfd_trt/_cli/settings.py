@@ -146,6 +146,10 @@ def report(context: Any) -> None:
     source = context.get_parameter_source("quiet")
     if context.params.get("quiet") and source is not None and source.name == "COMMANDLINE":
         return
+    for name, one in by_name(context.command).items():
+        variable = PREFIX + name.replace("-", "_").upper()
+        if variable in os.environ and variable not in (one.envvar or ()):
+            console.warning(f"{variable} is not read; use {one.envvar[0]}")
     for name, texts in origins.items():
         console.note(f"{name} sets {', '.join(texts)}")
     here, read_file = Path(NAME), context.meta[PATH]

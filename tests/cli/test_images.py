@@ -55,7 +55,7 @@ def test_removed_metadata_is_named_once(run: Run) -> None:
     assert ran.code == 0, ran.err
     assert (
         "metadata removed from 3 images: author, title, description, copyright, credit, dates, camera, lens, location, "
-        "further EXIF, maker notes, further IPTC, further XMP, Photoshop resources, comments, other texts, "
+        "further EXIF, maker notes, further IPTC, further XMP, Photoshop resources, comments, further texts, "
         "embedded previews, further pictures, a motion video, C2PA, other data, data behind the picture\n"
     ) in ran.err
     assert "a.jpg and 2 more: this is a 360° image; faces are detected in the flat picture" in ran.err

@@ -283,7 +283,7 @@ def test_photograph_that_lists_others_is_no_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("notes.txt", b"words", "not an image or a video"),
+        ("notes.txt", b"words", "not an image or a video; if this is a list of paths, use --files-from"),
         ("data", bytes(range(256)), "not an image or a video"),
         ("l.m3u8", b"#EXTM3U\n#EXTINF:2,\nclip.mp4\n", "this is a playlist, and playlists are not opened: name the"),
         ("l.txt", b"ffconcat version 1.0\nfile clip.mp4\n", "this is a playlist"),
@@ -405,3 +405,4 @@ class TestRemoteInputs:
 def test_missing_last_input_may_be_meant_as_output(run: Run, picture: Picture) -> None:
     ran = run("anonymize", picture(), "out.png")
     assert "- out.png: there is no such file; to write it, use --output out.png" in ran.err
+    assert "to write it" not in run("anonymize", "spot.png", "out.png", "-o", "new").err

@@ -103,7 +103,9 @@ def test_origin_of_a_wrong_value_is_named(run: Run, picture: Picture, monkeypatc
     assert (ran.code, ran.error.partition(": ")[0]) == (2, "s.toml")
     assert "'--threshold'" in ran.error
     monkeypatch.setenv("SCRFD_TRT_ANONYMIZE_ONLY_REGION", "0,9")
-    lines = run("anonymize", picture()).err.splitlines()
+    monkeypatch.setenv("SCRFD_TRT_THRESHOLD", "0.9")
+    warning, *lines = run("anonymize", picture()).err.splitlines()
+    assert warning == "warning: SCRFD_TRT_THRESHOLD is not read; use SCRFD_TRT_ANONYMIZE_THRESHOLD"
     assert lines[0] == "note: SCRFD_TRT_ANONYMIZE_ONLY_REGION sets --only-region 0,9"
     assert lines[-1].startswith("error: --only-region '0,9': use x, y, ")
     assert lines[-1].endswith("; --only-region comes from SCRFD_TRT_ANONYMIZE_ONLY_REGION")

@@ -104,5 +104,5 @@ def test_doubtful_places_are_options(number: int, what: str, capsys: pytest.Capt
     print_searches(searches, None, is_video=False, quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert lines[1].startswith(f"warning: {number} place{'s' * (number > 1)} {what} not covered; add ")
-    assert "- a.mp4: --cover '-20,-9,100,99' (score 0.29, most of the picture: hardly one face)" in lines
+    assert "- a.mp4: --cover '-20,-9,100,99' (score 0.29, most of the picture, so hardly a face)" in lines
     assert [line for line in lines if line.endswith("(score 0.26)")] == lines[3:]

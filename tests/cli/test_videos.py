@@ -106,7 +106,7 @@ def test_options_select_what_is_covered(run: Run, film: Callable[..., Path], arg
     assert code == 0, err
     assert hides(frames("out.mp4")[3]) is dark
     if "--except-tracks" in args:
-        assert "left uncovered in some or all frames, as requested: tracks 1" in err
+        assert "left uncovered in some or all frames, as requested: track 1" in err
     if "none" in args:
         assert "warning: --replace-with none: no face is hidden" in err
 

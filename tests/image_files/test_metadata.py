@@ -32,7 +32,7 @@ OTHERS = {
             "further XMP",
             "Photoshop resources",
             "comments",
-            "other texts",
+            "further texts",
         ),
         *("embedded previews", "C2PA", "other data", "data behind the picture"),
     ],

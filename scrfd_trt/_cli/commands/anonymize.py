@@ -14,6 +14,7 @@ import typer
 
 import overlays
 from overlays._covering import MIN_MARGIN
+from overlays._factories import unknown_name
 from overlays._filters import MIN_STRENGTH
 from overlays._masks import Shape
 from scrfd_trt._cli import console, options
@@ -40,14 +41,15 @@ MIN_MASK_SCALE, MAX_MASK_SCALE = 0.55, 5.5
 """The mask is 0.1 to 10 times as large as the box; at 0.5, nothing is covered."""
 
 OVERLAY_HELP = "Cover with this overlay instead of --replace-with. Repeat to combine several."
+CoveringOverlay = option("NAME:OPTION=VALUE,...", OVERLAY_HELP, autocompletion=covering_overlays)
 REPLACE_HELP = "How to cover faces; none leaves them visible."
-MASK_SCALE_HELP = "Grow the box as in deface: 1.3 covers 1.6 times its width."
+MASK_SCALE_HELP = "Grow the box as in deface: 1.3 lengthens its sides 1.6 times."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 MOSAIC_HELP = "Block size for --replace-with mosaic, in pixels."
 SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pixels."
-MIN_FACE_DEFAULT = "16; on a CPU more for large videos, none with --scale"
+MIN_FACE_DEFAULT = "16; larger for large videos on a CPU; none with --scale"
 Output = Annotated[
-    Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each input")
+    Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each file")
 ]
 VERIFY_HELP = "Search copies for uncovered faces and cover them; takes several times longer."
 Verify = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
@@ -71,7 +73,7 @@ class CoverArgs:
     """What hides the faces."""
 
     replace_with: Annotated[Cover, option("|".join(get_args(Cover)), REPLACE_HELP)] = "blur"
-    overlay: Annotated[list[str] | None, option("NAME:OPTION=VALUE,...", OVERLAY_HELP)] = None
+    overlay: Annotated[list[str] | None, CoveringOverlay] = None
     mask_scale: Annotated[float, option("NUMBER", MASK_SCALE_HELP, min=MIN_MASK_SCALE, max=MAX_MASK_SCALE)] = 1.3
     boxes: Annotated[bool, typer.Option("--boxes", help="Cover the whole box instead of an ellipse.")] = False
     replace_image: Annotated[Path | None, option("FILE", "Image for --replace-with img.")] = None
@@ -118,9 +120,11 @@ class CoverArgs:
 
 def _covering(spec: str) -> overlays.Overlay:
     """Return an overlay from its text form; raise OptionError if it does not cover faces."""
+    name, accepted = spec.partition(":")[0].strip(), covering_overlays()
+    if accepted and re.fullmatch(r"[\w-]+", name) and name not in overlays.names():
+        raise OptionError(f"--overlay {spec}: {unknown_name('overlay', name, accepted)}")
     with console.muted():  # printed below for all overlays
         overlay = overlays.parse(spec)
-    name, accepted = spec.partition(":")[0].strip(), covering_overlays()
     if not getattr(overlay, "covers", name in accepted):  # a function may declare it for all that it returns
         if name in accepted:
             raise OptionError(f"--overlay {spec} does not hide faces with these options; change or leave them out")

@@ -17,6 +17,7 @@ from scrfd_trt._cli.decoders import decoding_processes
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector, parse_rotations
 from scrfd_trt._cli.folders import LeftOut
+from scrfd_trt._cli.help_panels import TYPED
 from scrfd_trt._cli.image_outputs import ImageOutputs, check_show, plan_crops, plan_labels
 from scrfd_trt._cli.images import ImageResult, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source, is_folder, same_file_key
@@ -85,7 +86,7 @@ def detect(
     """
     with console.logged(**vars(messages)):
         output = None if output == Path("-") else output
-        kind = results.choose_format(format_name, output)
+        kind = results.choose_format(format_name, output, context.meta[TYPED])
         labels = output if kind == "yolo" else None
         live.refuse(inputs or (), "detect")
         left_out = LeftOut()

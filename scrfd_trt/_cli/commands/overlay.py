@@ -23,7 +23,7 @@ _NAMES = "scrfd_trt.overlays"
 SPEC_HELP = "Overlay to draw ('scrfd-trt overlays' lists them). Repeat to combine several."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 Specs = Annotated[list[str], option("NAME:OPTION=VALUE,...", SPEC_HELP, "--overlay")]
-OUTPUT_DEFAULT = "NAME_overlay beside each input"
+OUTPUT_DEFAULT = "NAME_overlay beside each file"
 Output = Annotated[Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default=OUTPUT_DEFAULT)]
 
 
