@@ -14,7 +14,6 @@ import typer
 
 import overlays
 from overlays._covering import MIN_MARGIN
-from overlays._factories import unknown_name
 from overlays._filters import MIN_STRENGTH
 from overlays._masks import Shape
 from scrfd_trt._cli import console, options
@@ -25,7 +24,7 @@ from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.looks import Looks, gflops
 from scrfd_trt._cli.option_table import altered, option
 from scrfd_trt._cli.overlay_files import write_copies
-from scrfd_trt.errors import DetectionsError, OptionError
+from scrfd_trt.errors import DetectionsError, OptionError, unknown_name
 from scrfd_trt.video import FacesReader, TrackingOptions
 
 COMMAND_CLASS = OverlayCommand
