@@ -377,7 +377,7 @@ class Detections:
         return _exports.to_fiftyone(self, landmarks=landmarks)
 
     def to_supervision(self) -> Any:
-        """Return a ``supervision.Detections``: class 0, landmarks under ``data["landmarks"]`` as ``(N, 5, 2)``.
+        """Return a ``supervision.Detections``: class 0 (``face``), landmarks in ``data["landmarks"]`` as ``(N, 5, 2)``.
 
         Track numbers become its ``tracker_id``. Raises MissingDependencyError if supervision is not installed.
         """

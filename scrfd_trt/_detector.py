@@ -67,7 +67,7 @@ class SCRFDDetector(DetectorBase):
     Parameters
     ----------
     name
-        Name of a model in ``scrfd_trt.models.list_models()``.
+        Name of a model in ``scrfd_trt.models.list_models()``, or path of a file ``.onnx``, ``.engine`` or ``.plan``.
     device
         ``cpu``, ``cuda``, ``cuda:n`` or n, or ``auto``, which selects a GPU if it can be used, else the CPU, and logs
         the choice. ``cuda:all`` spreads batches over all GPUs of this machine. The first use of a model on a kind

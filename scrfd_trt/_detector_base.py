@@ -6,13 +6,20 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from scrfd_trt import _devices, _forks, models
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._option_names import OTHER_NAMES, DetectorKeywords, listed_options, our_name, unknown_attribute
+from scrfd_trt._option_names import (
+    OTHER_NAMES,
+    DetectorKeywords,
+    explained_options,
+    listed_options,
+    our_name,
+    unknown_attribute,
+)
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt.backends import Backend
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, memory_errors, shown
@@ -102,17 +109,25 @@ class DetectorBase:
                 raise OptionError(what, fields=[name], value=value)
             super().__setattr__(name, value)
 
+    @explained_options
     @listed_options(OpenKeywords)
-    def __init__(self, name: str = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> None:
-        self._open_model(models.fetch, name, **options)
+    def __init__(self, name: str | os.PathLike[str] = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> None:
+        how: dict[str, Any] = {".onnx": self.from_onnx, ".engine": self.from_engine, ".plan": self.from_engine}
+        if open_file := how.get(PurePath(str(name)).suffix.lower()):
+            vars(self).update(vars(open_file(name, **options)))
+        else:
+            self._open_model(models.fetch, name, **options)
 
     @classmethod
     @listed_options(OpenKeywords)
-    def from_pretrained(cls, name: str = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> Self:
+    def from_pretrained(
+        cls, name: str | os.PathLike[str] = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]
+    ) -> Self:
         """Open a model by name: the same as ``SCRFDDetector(name, …)``."""
         return cls(name, **options)
 
     @classmethod
+    @explained_options
     @listed_options(OpenKeywords)
     def from_onnx(cls, path: str | os.PathLike[str], **options: Unpack[OpenKeywords]) -> Self:
         """Open a model in an ONNX file.
@@ -136,6 +151,7 @@ class DetectorBase:
         return cls.__new__(cls)._open_model(Path, _path(path), **options)
 
     @classmethod
+    @explained_options
     @listed_options(DetectorKeywords)
     def from_engine(
         cls,

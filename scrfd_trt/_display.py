@@ -39,10 +39,11 @@ def check_overlays() -> None:
 
 def save(image: Image, order: Order, path: Path, *, overwrite: bool) -> None:
     """Write an image in the format of the suffix."""
-    from scrfd_trt._files import atomic_file  # noqa: PLC0415 - these take long to import
+    from scrfd_trt._files import atomic_file, check_target  # noqa: PLC0415 - these take long to import
     from scrfd_trt._image_files.frames import ImageFrame  # noqa: PLC0415
     from scrfd_trt._image_files.write import write_image  # noqa: PLC0415
 
+    check_target(path, overwrite=overwrite)
     with atomic_file(path, overwrite=overwrite) as file:
         try:
             write_image(file, [ImageFrame(in_order(image, order, "bgr"))], path.suffix)

@@ -38,12 +38,13 @@ def table(faces: Faces, image: str | None) -> dict[str, Any]:
 
 
 def to_supervision(faces: Faces) -> Any:
+    data: dict[str, Any] = {"class_name": np.array(["face"] * len(faces.scores), str)}
     return load("supervision", "to_supervision()", '"scrfd-trt[supervision]"').Detections(
         xyxy=faces.boxes.copy(),
         confidence=faces.scores.copy(),
         class_id=np.zeros(len(faces.scores), int),
         tracker_id=None if faces.track_ids is None else faces.track_ids.copy(),
-        data={} if faces.landmarks is None else {"landmarks": faces.landmarks.copy()},
+        data=data if faces.landmarks is None else data | {"landmarks": faces.landmarks.copy()},
     )
 
 

@@ -272,6 +272,8 @@ def explain_shape(image: str, shape: tuple[int, ...]) -> str:
     hint = "(H, W, 3), (H, W, 4) or (H, W) is required"
     if len(shape) == 3 and shape[0] in CHANNELS_FIRST:
         return f"{image} has shape {shape}, channels first: {hint}; call .transpose(1, 2, 0)"
+    if len(shape) == 1:
+        return f"{image} has shape {shape}: {hint}; the content of a file is passed as bytes, with .tobytes()"
     if len(shape) == 4:
         return f"{image} has shape {shape}, a batch: {hint}; call detect_batch(list(images))"
     return f"{image} has shape {shape}: {hint}"

@@ -55,7 +55,8 @@ def open_picture(image: Any) -> Picture | None:
     if isinstance(image, (np.ndarray, YUVImage)):
         return None
     if isinstance(image, (str, os.PathLike)):
-        text = os.fsdecode(image)
+        if not (text := os.fsdecode(image)):
+            raise ImageError("the path of the image is empty")
         is_web = isinstance(image, str) and "://" in text[:16]
         opened = _open_file(download(text), shown_address(text)) if is_web else _open_file(Path(text), _cut(text))
         return opened._replace(source=text)
@@ -184,6 +185,8 @@ def _other_kind(path: Path | bytes) -> str:
 def _content(read: Callable[[], Any]) -> bytes:
     try:
         content = read()
+    except UnicodeDecodeError:  # of a file in text mode
+        content = ""
     except Exception as error:  # of a foreign object
         raise ImageError(f"the file object cannot be read: {one_line(error)}") from error
     if not isinstance(content, _BYTES):

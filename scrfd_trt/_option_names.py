@@ -33,14 +33,14 @@ OTHER_NAMES: Final = {
     "name": "model model_name weights",
     "device": "ctx_id providers gpu gpu_id device_id execution_provider",
     "threshold": "conf conf_thres confidence confidence_threshold min_confidence min_detection_confidence det_thresh "
-    "thresh score_threshold",
-    "iou": "iou_threshold iou_thres nms_thresh nms_threshold min_suppression_threshold",
+    "thresh score_threshold conf_threshold min_score",
+    "iou": "iou_threshold iou_thres nms nms_thresh nms_threshold min_suppression_threshold",
     "scales": "scale imgsz img_size image_size det_size input_size in_shape",
     "min_face": "min_face_size slice_wh",
     "rotations": "rotation augment",
     "max_faces": "max_det max_num max_num_faces top_k keep_top_k",
     "color": "channels channel_order color_format rgb",
-    "max_batch": "batch_size",
+    "max_batch": "batch batch_size",
 }
 """Names of the options in ultralytics, InsightFace, supervision, deface, MediaPipe, RetinaFace, OpenCV and MTCNN."""
 
@@ -59,6 +59,8 @@ def our_name(name: str) -> str:
 def unknown_option(name: str, known: Collection[str]) -> str:
     """Return what is wrong with the name of an option, one line."""
     ours = our_name(name)
+    if ours == "max_batch" and "batch" in known:
+        ours = "batch"
     if ours in known:
         return f"{name}: did you mean {ours}?"
     if ours in OTHER_NAMES and "threshold" in known:
@@ -79,10 +81,14 @@ _ATTRIBUTES: Final = {
     "areas": "area",
     "image_size, which is width and height": "orig_shape",
     "pts_seconds": "time",
+    "source, the path or address": "path orig_img",
+    "boxes, which is a NumPy array": "cpu numpy",
+    "box, or crop() of the Detections": "crop",
     "inside(…), or a mask: faces[faces.scores > 0.6]": "filter",
     "concat()": "merge",
     "to_pandas()": "to_df",
     "detect(image)": "predict get infer inference process detect_faces forward run",
+    "detect(image), and scrfd_trt.video.detect_video for tracks": "track",
     "warmup()": "prepare",
     "device, an option of SCRFDDetector(…)": "to cuda",
 }
@@ -107,6 +113,7 @@ def listed_options(keywords: Any) -> Callable[[Function], Function]:
             shown = {"default": DEFAULTS.get(name), "annotation": getattr(kind, "__forward_arg__", kind)}
             parameters.append(options.replace(name=name, kind=options.KEYWORD_ONLY, **shown))
         function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        function.__qualname__ = function.__qualname__.replace("DetectorBase", "SCRFDDetector")  # TypeError names it
         return function
 
     return listed

@@ -11,7 +11,14 @@ from scrfd_trt._option_names import unknown_option
 from scrfd_trt.errors import OptionError, shown
 
 MAX_PLAIN = 1e12
-BOUNDS = {"le": "at most", "ge": "at least", "lt": "below", "gt": "above"}
+BOUNDS = {
+    "le": "be at most",
+    "ge": "be at least",
+    "lt": "be below",
+    "gt": "be above",
+    "multiple_of": "be a multiple of",
+}
+BOUNDS |= {"min_length": "have a length of at least", "max_length": "have a length of at most"}
 
 
 class OptionsModel(BaseModel):
@@ -54,17 +61,18 @@ LISTED = 5
 
 def explain(model: type[BaseModel], error: ValidationError) -> str:
     """Return one line, such as ``strength: must be at most 1 (it is 3)``."""
-    found = []
+    found: dict[Any, str] = {}  # a number that stands for width and height is one
     for item in error.errors(include_url=False)[:LISTED]:
         name = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
-            found.append(unknown_option(name, model.model_fields))
+            what = unknown_option(name, model.model_fields)
         elif item["type"] == "missing":
-            found.append(f"{name} is required")
+            what = f"{name} is required"
         else:
-            found.append(f"{name}: {reason(item)} (it is {shown(item['input'])})")
+            what = f"{name}: {reason(item)} (it is {shown(item['input'])})"
+        found.setdefault((item["loc"][:1], what.removeprefix(name)), what)
     rest = error.error_count() - LISTED
-    return "; ".join(dict.fromkeys(found)) + (f"; and {rest:,} more" if rest > 0 else "")
+    return "; ".join(found.values()) + (f"; and {rest:,} more" if rest > 0 else "")
 
 
 def reason(item: Mapping[str, Any]) -> str:
@@ -72,7 +80,9 @@ def reason(item: Mapping[str, Any]) -> str:
     context = item.get("ctx", {})
     for bound in BOUNDS.keys() & context:
         limit = context[bound]
-        return f"must be {BOUNDS[bound]} {_plain(limit) if isinstance(limit, float) else limit}"
+        return f"must {BOUNDS[bound]} {_plain(limit) if isinstance(limit, float) else limit}"
+    if item["type"] == "tuple_type":
+        return "must be a list or tuple"
     if item["type"] == "literal_error":
         return f"must be {context['expected']}"
     own = context.get("error")

@@ -64,6 +64,8 @@ def test_save(tmp_path):
     assert np.array_equal(cv2.imread(str(path)), FACES.plot(IMAGE, color="rgb")[..., ::-1])
     with pytest.raises(OutputError, match=r"faces\.xyz.*\.xyz"):
         FACES.save(tmp_path / "faces.xyz", IMAGE)
+    with pytest.raises(OptionError, match=r"there is no folder .*new; create it first"):
+        FACES.save(tmp_path / "new/faces.png", IMAGE)
 
 
 def test_show_uses_the_notebook_or_a_program(monkeypatch):

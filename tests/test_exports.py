@@ -120,6 +120,14 @@ def test_what_cannot_be_joined(parts, message):
         (FACES["landmarks"], "orig_shape", "; use image_size, which is width and height"),
         (FACES["landmarks"], "predict", ""),
         (FACES["landmarks"][0], "bbox", "; use box"),
+        (FACES["landmarks"][0], "crop", r"; use box, or crop\(\) of the Detections"),
+        (FACES["landmarks"], "orig_img", "; use source, the path or address"),
+        (FACES["landmarks"], "cpu", "; use boxes, which is a NumPy array"),
+        (
+            SCRFDDetector.__new__(SCRFDDetector),
+            "track",
+            r"; use detect\(image\), and scrfd_trt.video.detect_video for tracks",
+        ),
         (SCRFDDetector.__new__(SCRFDDetector), "predict", r"; use detect\(image\)"),
     ],
 )

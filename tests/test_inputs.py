@@ -300,6 +300,9 @@ def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetecto
         ("x" * 60_000, "cannot be read: File name too long"),
         ("no\0name", "null|no such file"),
         ("none.jpg", "none.jpg: there is no such file"),
+        ("", "the path of the image is empty"),
+        (io.TextIOWrapper(io.BytesIO(b"\xff\xd8")), "open it in binary mode"),
+        (np.zeros(7, np.uint8), r"bytes, with \.tobytes\(\)"),
         ("{folder}", "this is a folder: call detect_batch or stream"),
         ("{folder}/*.jpg", "this is a glob: call detect_batch or stream"),
         (
@@ -318,7 +321,7 @@ def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetecto
         (np.zeros((3, 40, 50), np.uint8), r"channels first: .* call \.transpose\(1, 2, 0\)"),
         (np.arange(60_000).astype(object).reshape(100, 200, 3), "element type object"),
     ],
-    ids=range(19),
+    ids=range(22),
 )
 def test_wrong_images_get_one_short_line(detector: SCRFDDetector, folder: Path, image: Any, message: str) -> None:
     if isinstance(image, str):

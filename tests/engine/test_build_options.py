@@ -44,7 +44,7 @@ def test_json_round_trip() -> None:
         ({"sizes": ((100, 64),)}, "multiple of 32"),
         ({"sizes": ((64,),)}, "sizes.0.1 is required"),
         ({"sizes": ()}, "at least 1"),
-        ({"sizes": np.array(640)}, "valid tuple"),
+        ({"sizes": np.array(640)}, "sizes: must be a list or tuple"),
         ({"batch": (8, 1, 32)}, "must not decrease"),
         ({"batch": (0, 1, 2)}, "must be at least 1"),
         ({"batch": (4, 2, 8)}, "must not decrease"),
