@@ -253,7 +253,7 @@ def content_kind(kind: Format) -> Literal["parquet", "text"]:
 def choose_format(name: str | None, output: Path | None, typed: Iterable[str] = ()) -> Format:
     """Return the format from ``--format`` or the suffix of ``--output``; raise OptionError if unclear."""
     kind: Format = "table"
-    if (name or "").lower() != "yolo" and any(word.endswith(f"{output}/") for word in typed):
+    if (name or "").lower() != "yolo" and output and {f"{output}/", f"--output={output}/"} & {*typed}:
         raise OptionError(f"{output}/ is a folder, which is for --format yolo; name a file")
     if name is not None:
         kind = parse_choice("--format", name.lower(), FORMATS)

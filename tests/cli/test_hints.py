@@ -106,6 +106,7 @@ def test_value_and_limit_of_number_are_named(
         (("anonymize", "spot.png", "--overlay", "solidd"), 2, "did you mean 'solid'? the overlays are: blur, "),
         (("anonymize", "none", "-o", "x.mp4"), 1, "none: there is no such file or folder"),
         (("detect", "list.txt"), 1, "not an image or a video; if this is a list of paths, use --files-from"),
+        (("detect", "in/new/", "-o", "new", "--format", "csv", "-q"), 1, "in/new: there is no such file or folder"),
         (("detect", "spot.png", "-o", "new/", "--format", "csv"), 2, "new/ is a folder, which is for --format yolo"),
         (("detect", "spot.png", "--model", "spot.png"), 2, "spot.png: this is not an ONNX model, or it is damaged"),
         (("detect", "text.jpg"), 1, "not a supported image (JPEG, PNG, WebP, BMP, TIFF, …): convert it to JPEG or PNG"),
