@@ -83,6 +83,18 @@ def stderr_line(text: str) -> None:
         STDERR.print(Text(text))
 
 
+def block(lines: Iterable[str]) -> None:
+    """Print lines on stderr; in JSON, those after a line with a colon that begin with spaces are its ``items``."""
+    groups: list[list[str]] = []
+    for line in lines:
+        if as_json and groups and line.startswith("  "):
+            groups[-1].append(" ".join(line.split()))
+        else:
+            groups.append([line])
+    for line, *items in groups:
+        _print_json("note", line.rstrip(":"), items=items) if items else stderr_line(line)
+
+
 def progress_line(progress: str, **fields: Any) -> None:
     """Print progress or a summary as a JSON object on stderr."""
     if as_json:

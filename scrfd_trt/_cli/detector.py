@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from scrfd_trt import _devices
 from scrfd_trt._cli import console
 from scrfd_trt._cli.inputs import user_path
-from scrfd_trt._cli.looks import ROTATIONS
+from scrfd_trt._cli.looks import ROTATIONS, Looks, gflops
+from scrfd_trt._cli.option_table import altered
 from scrfd_trt._cli.options import DetectArgs, ModelArgs, split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._detector import SCRFDDetector
@@ -20,6 +22,38 @@ from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 
 Size = tuple[int, int]
+
+THRESHOLD = 0.3
+"""Of commands that hide faces, lower than of others: covering too much is better than too little."""
+STRIDE = 32
+THRESHOLD_HELP = "Minimum score. Lower values hide more."
+SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pixels."
+MIN_FACE_DEFAULT = "16; larger for large videos on a CPU; none with --scale"
+Threshold = altered("threshold", help=THRESHOLD_HELP)
+Scale = altered("scale", param_decls=["-s"], metavar="WxH", help=SCALE_HELP)
+
+
+@dataclass(frozen=True)
+class CoverDetectArgs(DetectArgs):
+    """Detection options of ``anonymize``, and of ``tracks``, which numbers the same tracks."""
+
+    threshold: Annotated[float, Threshold] = THRESHOLD
+    scale: Annotated[list[str] | None, Scale] = None
+    min_face: Annotated[float | None, altered("min_face", show_default=MIN_FACE_DEFAULT)] = None
+    rotations: Annotated[list[str] | None, altered("rotations", show_default="90,180,270")] = None
+
+    def search(self, model: ModelArgs) -> tuple[Callable[..., SCRFDDetector], Looks]:
+        """Return what opens the detector, and how it looks at images and videos; raise OptionError as the opener."""
+        chosen = self.min_face is None and self.scale is None
+        looks = Looks(min_face=chosen, rotations=self.rotations is None, gflops=gflops(model.model))
+        return detector_opener(model, replace(self, scale=_rounded_up(self.scale))), looks
+
+
+def _rounded_up(texts: list[str] | None) -> list[str] | None:
+    """Round sides up to multiples of 32, so that the size of a video can be given."""
+    if texts is None:
+        return None
+    return [re.sub(r"\d{1,9}", lambda side: str(-(-int(side[0]) // STRIDE) * STRIDE), text) for text in texts]
 
 
 def open_detector(

@@ -36,6 +36,7 @@ from scrfd_trt._cli.option_rules import (
     TRACKS,
     WEB,
     check_options,
+    given_options,
 )
 from scrfd_trt._cli.options import CopyArgs, CopySettings
 from scrfd_trt._cli.report_page import Finished, check_page, write_page
@@ -57,7 +58,7 @@ from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.write import image_format, storable
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt.errors import MissingDependencyError
+from scrfd_trt.errors import MissingDependencyError, OptionError
 from scrfd_trt.video import Summary
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
@@ -66,6 +67,9 @@ from scrfd_trt.video._first_pass import detector_options
 
 if TYPE_CHECKING:
     from scrfd_trt._studio.preview import Preview
+
+# Parameters that change the numbers of tracks.
+NUMBERING = {"model", "threshold", "iou", "scale", "min_face", "rotations", "max_faces", "every", "bridge"}
 
 
 def write_copies(
@@ -110,12 +114,12 @@ def write_copies(
     stdout = None
     if output == Path("-"):
         stdout = context.with_resource(outputs.standard_output(sources, dry_run=args.job.dry_run))
-    place = output if stdout is None else stdout.folder
-    names = {
+    how: dict[str, Any] = {
+        "overwrite": args.overwrite,
         "ending": "_anonymized" if strict else "_overlay",
         "typed": shlex.join([*context.command_path.split(), *context.meta[TYPED]]),
     }
-    targets = outputs.plan_outputs(inputs or (), sources, place, overwrite=args.overwrite, **names)
+    targets = outputs.plan_outputs(inputs or (), sources, stdout.folder if stdout else output, **how)
     if stdout is not None:
         sources[0].copy = output  # in the plan of --dry-run
     left = job.left(sources)
@@ -123,6 +127,7 @@ def write_copies(
     facts |= {LOSSY} if outputs.any_lossy(written) else set()
     check_options(context, facts | ({ENCODED} if job.skipped or outputs.any_encoded(written) else set()))
     faces = check_inputs(settings, left, targets)
+    _check_track_numbers(context, settings, is_known=strict)
     if args.job.dry_run:
         job.print_plan(sources, left_out, strict=strict)
         return
@@ -153,6 +158,18 @@ def _facts(context: typer.Context, settings: CopySettings) -> set[str]:
     if context.params.get("overlay"):
         return facts | {COVERED}
     return facts | {REPLACE_WITH, f"replace_with={cover}"} | ({COVERED} if cover != "none" else set())
+
+
+def _check_track_numbers(context: typer.Context, settings: CopySettings, *, is_known: bool) -> None:
+    """Raise OptionError for faces to uncover by numbers that ``tracks`` without these options gives to others."""
+    selection = settings.selection
+    changed = [f"with {flag}" for one, flag in given_options(context) if one.name in NUMBERING]
+    changed += [] if is_known else ["in 'overlay'"]
+    if changed and not settings.files.detections and selection.only_tracks | selection.except_tracks:
+        raise OptionError(
+            f"{changed[0]}, tracks may have other numbers than in 'scrfd-trt tracks', so the wrong one may be open; "
+            "run 'scrfd-trt tracks --save-detections FILE' with the same options, and use --detections FILE"
+        )
 
 
 def _of_shard(settings: CopySettings, shard: Shard) -> CopySettings:
@@ -301,7 +318,7 @@ class _CopyJob:
         lines = [f"{path}: --cover '{as_cover(face.box, None)}' (score {face.score:.2f})" for path, face in dropped]
         if lines:
             text = "not covered, as a second look finds no face there; --keep-doubtful covers them"
-            more = f", such as these {MAX_MOMENTS}" if len(lines) > MAX_MOMENTS else ""
+            more = f"; {MAX_MOMENTS} of them, --save-detections saves all" if len(lines) > MAX_MOMENTS else ""
             console.listing("warning", f"{count(len(lines), 'doubtful place')} {text}{more}", lines[:MAX_MOMENTS])
 
     def _save_image(
@@ -340,8 +357,7 @@ class _CopyJob:
             found = summary.faces or len(summary.left_out) or dropped or not summary.selected
             from_file = self.settings.files.detections is not None
             print_written(target, headline(summary), self.draw, found, from_file=from_file)
-            for line in (*stream_lines(summary), *(report_lines(summary) if self.detailed else ())):
-                console.stderr_line(line)
+            console.block([*stream_lines(summary), *(report_lines(summary) if self.detailed else ())])
         self._report_searches([(target, summary.searches)] if summary.searches else [], is_video=True)
 
     def _report_searches(self, results: Sequence[SearchedCopy], *, is_video: bool) -> None:
@@ -385,7 +401,7 @@ class _ImageCopy:
         copy = open_image(path, limits=self._settings.images.limits())
         for page, (frame, known) in enumerate(zip(copy.frames(), self._known, strict=True)):
             result, more = cast("CopySearcher", self._searcher).search_image(frame.visible(), known)
-            found.faces, found.size = found.faces + result.faces, result.size
+            found.faces += result.faces
             to_cover |= {page: more} if len(more) else {}
         return found, to_cover
 

@@ -165,6 +165,9 @@ def _copy(
             found = settings.detect(path, detections, detector, report, settings.selection)
             if message := missing_tracks(settings.selection, {*found.tracks, *found.dropped}):
                 raise OptionError(message, subject=str(path))
+            if settings.selection.selected_tracks and not settings.quiet:
+                text = "track numbers are those of this run; 'scrfd-trt tracks --save-detections FILE' keeps them"
+                console.warning(f"{path}: {text} for --detections FILE")
         how: dict[str, Any] = {
             "selection": settings.selection,
             "encode": settings.encode,

@@ -143,7 +143,7 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
         return
     subject = console.printable(results[0][0]) if len(results) == 1 else f"{len(results)} copies"
     by_round = [[one for one in each if one] for each in zip_longest(*(searches for _, searches in results))]
-    last = [(name, face, searches[-1].size) for name, searches in results for face in searches[-1].faces]
+    last = [(name, face) for name, searches in results for face in searches[-1].faces]
     last.sort(key=lambda each: -each[1].score)
     if not quiet:
         found = [{kind: [face for one in each for face in one.of_kind(kind)] for kind in KINDS} for each in by_round]
@@ -153,18 +153,16 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
         seconds = sum(one.seconds for each in by_round for one in each)
         console.plain(f"searched {subject} in {seconds:.1f} s: {'; then '.join(text or 'nothing' for text in texts)}")
         if weak := next((each["weak"] for each in found if each["weak"]), None):
-            _warn_of_weak(subject, weak, sum(face.kind == "weak" for _, face, _ in last), draw, is_video=is_video)
+            _warn_of_weak(subject, weak, sum(face.kind == "weak" for _, face in last), draw, is_video=is_video)
     for kind, label, wording in (("uncovered", "error", UNCOVERED), ("doubtful", "warning", DOUBTFUL)):
         lines = [
             f"{name}: --cover '{as_cover(one.box, (one.start, one.end) if is_video else None)}' (score {one.score:.2f}"
-            f"{', most of the picture, so hardly a face' if _is_most(one.box, size) else ''})"
-            for name, one, size in last
+            f"{', large for its score, so hardly a face' if one.is_vast else ''})"
+            for name, one in last
             if one.kind == kind
         ]
         if lines and (label == "error" or not quiet):
-            more = f", such as these {MAX_MOMENTS}" if len(lines) > MAX_MOMENTS else ""
-            text = wording[len(lines) > 1].replace("not covered", f"not covered{more}")
-            console.listing(label, f"{count(len(lines), 'place')} {text}", lines[:MAX_MOMENTS])
+            console.listing(label, f"{count(len(lines), 'place')} {wording[len(lines) > 1]}", lines)
 
 
 def _warn_of_weak(subject: str, weak: Sequence[FoundFace], left: int, draw: object, *, is_video: bool) -> None:
@@ -176,12 +174,6 @@ def _warn_of_weak(subject: str, weak: Sequence[FoundFace], left: int, draw: obje
         f"{subject}: {overlay} is weak: {count(len(weak), 'covered face')} could be found, with a score of up to "
         f"{worst.score:.2f}{at}; {ends}; use solid, a larger mask or a stronger {overlay}"
     )
-
-
-def _is_most(box: Sequence[float], size: tuple[int, int]) -> bool:
-    """Return whether a box holds more than half of a picture."""
-    sides = [min(high, side) - max(low, 0.0) for low, high, side in zip(box[:2], box[2:], size, strict=True)]
-    return 2 * math.prod(sides) > math.prod(size)
 
 
 def as_cover(box: Sequence[float], span: tuple[float, float] | None) -> str:

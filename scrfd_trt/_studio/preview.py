@@ -100,6 +100,8 @@ class Preview:
     def show(self, picture: Any, aspect: float = 1.0) -> None:
         """Take a picture that was written and is not changed any more, and the width of a pixel for a height of 1."""
         self._latest = self._latest[0] + 1, picture, aspect
+        if STAGES["finding"] in str(self._state["text"]):  # the progress comes later
+            self._state = self._state | {"text": STAGES["drawing"], "total": None}
 
     def progress(self, name: str, stage: str, done: int, total: int | None, rate: float) -> None:
         """Take the progress of a video."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -40,6 +41,8 @@ FOUND, DOUBTFUL = 0.3, 0.2  # scores from which a place is covered, and from whi
 FINER, SMALLEST = 0.7, 16  # smallest face of this search: share of that of the first one, and at most these pixels
 SAME = 0.5  # share of a box that lies on a cover or on a face left visible, from which it is the same face
 TOUCHED = 0.2  # the same, for covers on which the overlay draws a face
+VAST, SURE = 0.1, 0.5
+"""Share of a picture above which a box is no face, but a blurred bush, unless its or its cover's score is sure."""
 STRONGER = 1.3  # by which the box of a face that shows through grows, so that blur and mosaic get coarser
 MIRROR_TRUST = np.float32(0.6)  # for scores: turned foliage and blurred heads look like faces with up to 0.5
 MIRRORED = [1, 0, 2, 4, 3]  # order of landmarks
@@ -67,17 +70,20 @@ class FoundFace:
     start: float
     end: float
     track: int | None = None
+    is_vast: bool = False  # too large for a face of this score
 
     def joined(self, other: FoundFace) -> FoundFace:
         """Return this place with a later one of the same face; the box holds both."""
         low, high = np.minimum(self.box, other.box)[:2], np.maximum(self.box, other.box)[2:]
         best = max(self, other, key=lambda each: each.score)
-        return replace(best, box=(*low.tolist(), *high.tolist()), start=self.start, end=other.end)
+        is_vast = self.is_vast and other.is_vast
+        return replace(best, box=(*low.tolist(), *high.tolist()), start=self.start, end=other.end, is_vast=is_vast)
 
     @property
     def kind(self) -> Literal["uncovered", "weak", "doubtful"]:
         """Whether it is a face without a cover, one with a weak cover, or not certain."""
-        return "weak" if self.track is not None else "uncovered" if self.score >= FOUND else "doubtful"
+        is_certain = self.score >= FOUND and not self.is_vast
+        return "weak" if self.track is not None else "uncovered" if is_certain else "doubtful"
 
 
 @dataclass
@@ -86,7 +92,6 @@ class CopySearch:
 
     faces: list[FoundFace] = field(default_factory=list)
     seconds: float = 0.0
-    size: tuple[int, int] = (0, 0)  # width and height of the picture
 
     def of_kind(self, kind: str) -> list[FoundFace]:
         """Return the faces of a kind."""
@@ -108,8 +113,7 @@ class CopySearcher:
     def search_image(self, image: NDArray[np.uint8], known: Known) -> tuple[CopySearch, FrameFaces]:
         """Search the copy of an image; return what was found, and the faces to cover in the next round."""
         (found,) = self._news(iter([known]), [image], threshold=DOUBTFUL)
-        search, to_cover = _collect([(FrameFaces.of(found), known)])
-        search.size = found.image_size
+        search, to_cover = _collect([(FrameFaces.of(found), known)], found.image_size)
         return search, to_cover.get(0, NO_FACES)
 
     def search_video(
@@ -123,9 +127,7 @@ class CopySearcher:
             known, same = tee(chain(self._known(file, progress, reader.info.frames), repeat(Known(*[NO_FACES] * 3))))
             detector = SimpleNamespace(stream=partial(self._news, known))
             with closing(find_faces(reader, detector, first.model_copy(update=changed))) as frames:
-                search, to_cover = _collect(zip(frames, same, strict=False))
-            search.size = reader.info.size
-            return search, to_cover
+                return _collect(zip(frames, same, strict=False), reader.info.size)
 
     def _known(self, file: FacesReader, progress: ProgressCallback, frames: int | None) -> Iterator[Known]:
         dropped = list(file.dropped(self._selection))
@@ -176,7 +178,9 @@ class CopySearcher:
             yield Look(mirrored, own, TURNS)
 
 
-def _collect(frames: Iterable[tuple[FrameFaces, Known]]) -> tuple[CopySearch, dict[int, FrameFaces]]:
+def _collect(
+    frames: Iterable[tuple[FrameFaces, Known]], size: tuple[int, int]
+) -> tuple[CopySearch, dict[int, FrameFaces]]:
     """Return what was found in frames, and the faces to cover in the next round, by frame, with new track numbers."""
     places: dict[tuple[int | None, int], FoundFace] = {}
     scores: dict[int, float] = {}
@@ -189,17 +193,19 @@ def _collect(frames: Iterable[tuple[FrameFaces, Known]]) -> tuple[CopySearch, di
         if not len(frame):
             continue
         share, which = largest_share(frame.boxes, covered.boxes)
+        sides = frame.boxes[:, 2:] - frame.boxes[:, :2]
+        of_covers = np.append(covered.scores, 0.0)[np.where(share >= SAME, which, -1)]
+        is_vast = (sides.prod(axis=1) > VAST * math.prod(size)) & (np.maximum(frame.scores, of_covers) < SURE)
         for index, face in enumerate(frame):
             if face.origin == "detected":
                 cover = int(covered.track_ids[which[index]]) if share[index] >= SAME else None
-                scores[face.track] = max(face.score, scores.get(face.track, 0.0))
+                scores[face.track] = max(0.0 if is_vast[index] else face.score, scores.get(face.track, 0.0))
                 at = frame.pts_seconds
-                place = FoundFace(face.score, tuple(face.box.tolist()), at, at, at, cover)
+                place = FoundFace(face.score, tuple(face.box.tolist()), at, at, at, cover, bool(is_vast[index]))
                 before = places.get((cover, face.track))
                 places[cover, face.track] = place if before is None else before.joined(place)
-        sides = frame.boxes[:, 2:] - frame.boxes[:, :2]
         growth = np.where(share >= SAME, (STRONGER - 1) / 2, 0)[:, None] * np.hstack([-sides, sides])
-        found.append(replace(frame, boxes=frame.boxes + growth))
+        found.append(replace(frame, boxes=frame.boxes + growth)[~is_vast])
     certain = [track for track, score in scores.items() if score >= FOUND]
     # Tracks are covered with their faint places.
     listed = [one for (_, track), one in places.items() if one.score >= (FOUND if track in certain else DOUBTFUL)]
@@ -256,7 +262,16 @@ def render_verified(
     """Do what :func:`render_video` does, search the copy, add what is found to the faces, and render it again."""
     searcher = CopySearcher(detector, overlay, selection)
     write = partial(render_video, source, output, faces_file, overlay, selection=selection, progress=progress, **how)
-    search = partial(searcher.search_video, faces_file=faces_file, progress=progress)
+    told: list[CopySearch] = []
+
+    def search(path: Path) -> tuple[CopySearch, dict[int, FrameFaces]]:
+        found, to_cover = searcher.search_video(path, faces_file, progress)
+        if not told and (weak := found.of_kind("weak")):
+            text = "%s: %d covers are weak; they get stronger in up to %d more rounds, which solid covers do not need"
+            logger.warning(text, source, len(weak), MAX_ROUNDS)
+        told.append(found)
+        return found, to_cover
+
     summary, searches = verified(output, write, search, partial(add_faces, faces_file))
     summary.searches = searches
     return summary

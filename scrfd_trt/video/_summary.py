@@ -101,6 +101,8 @@ class Summary:
         Width and height of the frames in pixels.
     min_score
         Score from which a detection is not faint.
+    every
+        Faces are detected in every such frame; those between are filled, and are no moments to review.
 
     Attributes
     ----------
@@ -132,8 +134,8 @@ class Summary:
         The detector's ``min_face`` and ``rotations``; set by the caller.
     """
 
-    def __init__(self, size: tuple[int, int], min_score: float) -> None:
-        self.size = size
+    def __init__(self, size: tuple[int, int], min_score: float, every: int = 1) -> None:
+        self.size, self._every = size, every
         self.frames = self.empty = self.bridged = self.faces = self.cuts = 0
         self.tracks: dict[int, TrackSummary] = {}
         self.dropped: dict[int, TrackSummary] = {}
@@ -227,7 +229,7 @@ class Summary:
 
     def _end_run(self, number: int) -> None:
         run = self._runs.pop(number, None)
-        if run is not None:
+        if run is not None and not (run.doubt == "bridged" and run.weight < self._every):
             ends = run.first.pts_seconds, run.last.pts_seconds
             self._push(ReviewMoment(run.weight, *ends, number, run.doubt, run.shown))
 

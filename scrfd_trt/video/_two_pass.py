@@ -137,7 +137,7 @@ def _detect(
         closing(track_faces(reader, detector, options, keep=False, spans=spans, second_look=looks)) as frames,
     ):
         _warn_of_late_covers(covers, reader)
-        summary = Summary(reader.info.size, options.threshold)
+        summary = Summary(reader.info.size, options.threshold, options.every)
         summary.spans, summary.detector_options = spans, detector_options(detector)
         last = None if spans is None else max((end for _, end in spans), default=0.0)
         total = reader.info.frames
@@ -163,13 +163,19 @@ def _detect(
 def summarize(faces_file: Source) -> Summary:
     """Read a detections file and return its summary; raise DetectionsError if it is invalid."""
     with FacesReader(faces_file) as file:
-        summary = Summary(file.header.size, TrackingOptions.model_validate(file.header.tracking).threshold)
+        summary = _summary_of(file)
         summary.spans, summary.detector_options = file.header.detected_spans, file.header.detector_options
         for frame in file:
             is_dropped = np.isin(frame.track_ids, file.header.dropped)
             summary.add(frame[~is_dropped])
             summary.add_dropped(frame[is_dropped])
     return summary
+
+
+def _summary_of(file: FacesReader) -> Summary:
+    """Return an empty summary for the faces of a file."""
+    tracking = TrackingOptions.model_validate(file.header.tracking)
+    return Summary(file.header.size, tracking.threshold, tracking.every)
 
 
 def render_video(
@@ -254,7 +260,7 @@ def _render(
     progress: ProgressCallback,
 ) -> Summary:
     dropped = list(file.dropped(chosen))
-    summary = Summary(reader.info.size, TrackingOptions.model_validate(file.header.tracking).threshold)
+    summary = _summary_of(file)
     summary.spans, summary.detector_options = chosen.covered_spans, file.header.detector_options
 
     def selected() -> Iterator[FrameFaces]:

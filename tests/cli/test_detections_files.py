@@ -113,6 +113,20 @@ def test_missing_track(run: Run, film: Film, option: str) -> None:
     assert names() == ["clip.mp4", "f.jsonl"]
 
 
+def test_tracks_have_the_numbers_of_anonymize(run: Run, film: Film) -> None:
+    film()
+    for number, more in enumerate([(), ("--every", "2", "-t", "0.2", "--scale", "200")]):
+        files = Path(f"t{number}.jsonl"), Path(f"a{number}.jsonl")
+        assert "numbers" not in run("tracks", "clip.mp4", *more, "--save-detections", files[0]).err
+        ran = run("anonymize", "clip.mp4", "--overwrite", "--drop-tracks", "1", *more, "--save-detections", files[1])
+        assert (ran.code, "warning: clip.mp4: track numbers are those of this run" in ran.err) == (0, True)
+        assert files[0].read_bytes() == files[1].read_bytes()
+    for command in (("anonymize", "--scale", "320"), ("overlay", "--overlay", "blur")):
+        ran = run(*command, "clip.mp4", "-o", "b.mp4", "--except-tracks", "1")
+        assert ran.code == 2
+        assert ran.error.endswith("with the same options, and use --detections FILE")
+
+
 def test_existing_tracks_are_listed_as_ranges(run: Run, film: Film) -> None:
     film()
     head = {"format": "scrfd_trt.faces", "version": 1, "video": "clip.mp4", "size": [160, 120], "rate": 10.0}

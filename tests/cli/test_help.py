@@ -44,7 +44,7 @@ def test_each_option_is_in_the_complete_help(run: Run, name: str) -> None:
 
 def test_last_line_of_the_help_names_tasks(run: Run) -> None:
     last = run("anonymize", "--help").out.partition(" more options: ")[2].replace("\n", " ")
-    assert last.startswith("metadata that is kept, detection, detections files, who stays visible, doubtful faces, ")
+    assert last.startswith("metadata that is kept, detection, detections files, who stays visible, videos, ")
 
 
 def test_tables_of_the_help_name_options_only() -> None:

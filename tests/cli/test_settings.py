@@ -127,7 +127,7 @@ def test_variables_of_options_are_no_other_variables() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("spots", "known_overlays")
 def test_messages_as_json(run: Run, picture: Picture, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    film(frames=4)
+    film(frames=4, hidden=(1,))
     picture()
     picture("torn.jpg", keep=0.5)
     ran = run("anonymize", "clip.mp4", "spot.png", "torn.jpg", "-o", "out", "--log-format", "json", "--profile")
@@ -137,6 +137,8 @@ def test_messages_as_json(run: Run, picture: Picture, film: Film, monkeypatch: p
     done = next(line for line in lines if line["message"] == "done")
     assert (done["output"], done["frames"]) == (str(Path("out", "clip.mp4")), 4)
     assert {"finding", "drawing", "detecting", "profile"} <= {line.get("progress") for line in lines}
+    report = next(line for line in lines if line["message"] == "review these moments")
+    assert report["items"] == ["0:00.10 track 1 not detected for 1 frame, interpolated"]
     failed = next(line for line in lines if line["level"] == "error")
     assert [item.partition(":")[0] for item in failed["items"]] == ["torn.jpg"]
     assert json.loads(run("detect", "--nope", "--log-format=json").err)["level"] == "error"

@@ -96,13 +96,13 @@ def test_verify_without_effect_is_refused(run: Run, picture: Callable[..., Path]
         assert (ran.code, ran.error) == (2, reason)
 
 
-@pytest.mark.parametrize(("number", "what"), [(1, "may be a face and is"), (2, "may be faces and are")])
+@pytest.mark.parametrize(("number", "what"), [(1, "may be a face and is"), (9, "may be faces and are")])
 def test_doubtful_places_are_options(number: int, what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    boxes = [(-20.0, -9.0, 80.0, 90.0), (10.0, 20.0, 30.0, 40.0)][:number]
-    faces = [FoundFace(0.27 - box[0] / 1e3, box, 1.0, 1.0, 1.0) for box in boxes]
-    searches = [(Path("a.mp4"), [CopySearch(faces, 1.0, (100, 100))])]
+    boxes = [(-20.0, -9.0, 80.0, 90.0), *[(10.0, 20.0, 30.0, 40.0)] * 8][:number]
+    faces = [FoundFace(0.27 - box[0] / 1e3, box, 1.0, 1.0, 1.0, is_vast=box[0] < 0) for box in boxes]
+    searches = [(Path("a.mp4"), [CopySearch(faces, 1.0)])]
     print_searches(searches, None, is_video=False, quiet=False)
     lines = capsys.readouterr().err.splitlines()
     assert lines[1].startswith(f"warning: {number} place{'s' * (number > 1)} {what} not covered; add ")
-    assert "- a.mp4: --cover '-20,-9,100,99' (score 0.29, most of the picture, so hardly a face)" in lines
+    assert "- a.mp4: --cover '-20,-9,100,99' (score 0.29, large for its score, so hardly a face)" in lines
     assert [line for line in lines if line.endswith("(score 0.26)")] == lines[3:]

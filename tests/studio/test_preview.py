@@ -69,8 +69,10 @@ def test_only_the_browser_with_the_token_sees_anything(preview: Preview) -> None
 def test_page_gets_newest_picture_once_and_progress(preview: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITS", 2)
     browser = Browser(preview)
+    preview.progress("clip.mp4", "finding", 100, 100, 15.0)
     for picture in (LARGE, RED):
         preview.show(picture)
+    assert browser.next()[0]["text"] == "Writing"
     preview.progress("clip.mp4", "drawing", 25, 100, 15.0)
     state, jpeg = browser.next()
     shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)

@@ -15,7 +15,7 @@ import overlays
 from scrfd_trt import Detections
 from scrfd_trt.errors import OutputError
 from scrfd_trt.video import EncodeOptions, FacesReader, FrameFaces, TrackSelection, VideoReader, detect_video
-from scrfd_trt.video._copy_search import MAX_ROUNDS, NO_FACES, CopySearcher, FoundFace, Known, render_verified
+from scrfd_trt.video._copy_search import MAX_ROUNDS, NO_FACES, CopySearcher, FoundFace, Known, _collect, render_verified
 
 pytest.importorskip("av")
 pytestmark = pytest.mark.slow
@@ -194,6 +194,18 @@ def test_dropped_track_needs_a_higher_score_to_be_covered(score: float, found: i
     dropped = FrameFaces.of(Detections([FACES[0]], [0.5], None, image_size=SIZE))
     search, _ = searcher.search_image(image, Known(NO_FACES, dropped, NO_FACES))
     assert len(search.of_kind("uncovered")) == found
+
+
+@pytest.mark.parametrize(("score", "of_cover", "is_covered"), [(0.49, 0.4, False), (0.5, 0.4, True), (0.4, 0.9, True)])
+def test_large_places_with_low_scores_are_not_covered(score: float, of_cover: float, is_covered: bool) -> None:
+    """Blurred bushes look like faces that fill a third of the picture."""
+    large = Detections([(30, 0, 90, 90)], [score], None, image_size=SIZE)
+    cover = FrameFaces.of(Detections([(30, 0, 90, 90)], [of_cover], None, image_size=SIZE))
+    for covered, kind in ((NO_FACES, "uncovered"), (cover, "weak")):
+        search, to_cover = _collect([(FrameFaces.of(large), Known(NO_FACES, NO_FACES, covered))], SIZE)
+        is_new = covered is NO_FACES
+        assert bool(to_cover) is (is_covered and (score >= 0.5 or not is_new))
+        assert [face.kind for face in search.faces] == [kind if to_cover or not is_new else "doubtful"]
 
 
 def test_place_of_a_face_that_moves_holds_its_whole_way() -> None:

@@ -391,6 +391,11 @@ def test_summary_counts_and_moments_to_review() -> None:
     assert ("lost", 2, 2.0, 2.0) in found
     assert ("lost", 1, 3.9, 3.9) in found
     assert len(summary.moments_to_review(2)) == 2
+    for every, doubts in ((8, ["bridged"]), (9, [])):
+        summary = Summary((640, 480), 0.3, every)
+        for n in range(40):
+            summary.add(columns(n, n / 10, False, [face(1, 100, 0.9, "interpolated" if 10 <= n < 18 else "detected")]))
+        assert [moment.doubt for moment in summary.moments_to_review()] == doubts
 
 
 def test_summary_of_tracks_that_are_twice_in_a_frame() -> None:

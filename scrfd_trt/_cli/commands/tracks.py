@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._cli import console, live, options, outputs
 from scrfd_trt._cli.detections_files import check_files, path_or_temporary
-from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.detector import CoverDetectArgs
 from scrfd_trt._cli.folders import problem_of
 from scrfd_trt._cli.inputs import is_folder, is_regular_file, local_path, same_file_key
 from scrfd_trt._cli.option_rules import DETECTING, OUTPUT, READING, VIDEOS, check_options
@@ -43,13 +42,6 @@ SHEET_HELP = "Write a contact sheet with each track's best face (.jpg, .png)."
 Sheet = Annotated[Path | None, option("FILE", SHEET_HELP, "--output", "-o")]
 
 
-@dataclass(frozen=True)
-class DetectArgs(options.DetectArgs):
-    """Detection options with the threshold of tracking."""
-
-    threshold: float = options.TRACKING.threshold
-
-
 def tracks(
     context: typer.Context,
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file; - for standard input; or a URL.")],
@@ -57,7 +49,7 @@ def tracks(
     output: Sheet = None,
     as_json: bool = False,
     model: options.ModelArgs,
-    detection: DetectArgs,
+    detection: CoverDetectArgs,
     overwrite: bool = False,
     messages: options.JobMessageArgs,
     files: options.DetectionsFileArgs,
@@ -65,8 +57,9 @@ def tracks(
 ) -> None:
     """List the tracks of a video: the number and times of each tracked face.
 
-    Use the numbers with --only-tracks and --except-tracks of 'anonymize' and
-    'overlay', together with the same detections file.
+    The tracks are those of 'anonymize' with the same options. Use the numbers
+    with --only-tracks and --except-tracks, together with the same detections
+    file.
 
     For example:
       scrfd-trt tracks talk.mp4 -o sheet.jpg --save-detections talk.faces.jsonl
@@ -83,14 +76,17 @@ def tracks(
         check_files(files, {"the input": path, "the contact sheet": output}, overwrite=overwrite)
         if output is not None:
             _check_sheet(output, path, overwrite=overwrite)
+        opener, looks = detection.search(model)
         settings = args.parse(detection.threshold, quiet=messages.quiet, overwrite=overwrite)
         with path_or_temporary(files.detections or files.save_detections, output and output.parent) as place:
             if files.detections is None:
                 with (
-                    open_detector(**vars(model), **vars(detection)) as detector,
+                    opener() as detector,
                     show_progress(path, settings.progress, quiet=messages.quiet) as report,
                 ):
-                    settings.detect(path, place, detector, report)
+                    with open_source(path, damaged=settings.damaged) as reader:
+                        size = reader.info.size
+                    settings.detect(path, place, looks.for_video(detector, size), report)
             summary = summarize(place)
         _print(redact_password(video), summary, as_json=as_json, quiet=messages.quiet)
         if output is not None and summary.tracks:
