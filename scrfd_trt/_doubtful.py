@@ -46,11 +46,11 @@ In small ones, a face that is out of focus is sharp; faces that lie or hang may 
 """
 UPRIGHT_STAGES, TURNED = 2, 3  # stages with upright crops; samples of a face that are turned
 MEAN_FROM, BEST_FROM = 0.15, 0.3
-"""Scores from which a small face is kept: the mean of upright crops, or the best of all."""
+"""Scores from which a small face is kept, or one of a single picture: the mean of upright crops, or the best of all."""
 SURE, AGREED, AGREED_SHARE = 0.5, 0.36, 0.85
 """Mean score of the first crops, and of all upright ones, from which a large face is kept, or share of its score.
 
-Measured: sharp faces that nothing hides have a mean from 0.42 on; clutter has 0.1 to 0.35, even if one size scores 0.6.
+Measured: sharp faces that nothing hides have a mean from 0.42 on; clutter and half hidden ones mostly 0.1 to 0.35.
 """
 TURNED_FROM = 0.6  # score from which a large face is kept that is found only once it is turned
 AGREEING = 32  # pixels of the face in a crop from which large faces have to be found in all sizes
@@ -133,7 +133,7 @@ def are_faces(detector: Any, tracks: Sequence[Sequence[Sample]]) -> NDArray[np.b
 
 def _is_found(stage: int, upright: NDArray[Any], scores: NDArray[Any], large: float | None) -> bool:
     """Return whether a face is found by its upright crops so far, and a stage's; ``large``: a large one's own score."""
-    if large is None:
+    if large is None or len(upright) == 1:
         return bool(scores.max() >= BEST_FROM or (len(upright) > 1 and upright.mean() >= MEAN_FROM))
     if stage == UPRIGHT_STAGES:
         return bool(scores.max() >= TURNED_FROM)

@@ -72,6 +72,21 @@ LARGE, CUT = (60.0, 60.0, 160.0, 180.0), (-40.0, 60.0, 60.0, 180.0)
         (BOX, 0.6, (0.06, 0.31), True),
         (BOX, 0.6, (0.06, 0.06, 0.31), True),
         (BOX, 0.6, (0.25,), False),
+        (LARGE, 0.5, (0.06, 0.31), True),  # in one size only, as a face that is half hidden
+        (LARGE, 0.5, (0.29,), False),
+    ],
+)
+def test_faces_are_kept_that_their_crops_show(
+    box: tuple[float, ...], score: float, crops: tuple[float, ...], kept: bool
+) -> None:
+    image = noise(0)
+    image[60:180, :160] |= 0xC0
+    assert _doubtful.find_dropped(Crops(*crops), image, faces(score, box)).tolist() == [not kept]
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "crops", "kept"),
+    [
         (LARGE, 0.5, (0.51,), True),
         (LARGE, 0.5, (0.4,), True),
         (LARGE, 0.5, (0.45, 0.06), False),  # in one size only
@@ -81,12 +96,13 @@ LARGE, CUT = (60.0, 60.0, 160.0, 180.0), (-40.0, 60.0, 60.0, 180.0)
         (LARGE, 0.5, (0.06, 0.06, 0.55), False),
     ],
 )
-def test_faces_are_kept_that_their_crops_show(
+def test_large_faces_of_tracks_are_found_in_several_sizes(
     box: tuple[float, ...], score: float, crops: tuple[float, ...], kept: bool
 ) -> None:
     image = noise(0)
     image[60:180, :160] |= 0xC0
-    assert _doubtful.find_dropped(Crops(*crops), image, faces(score, box)).tolist() == [not kept]
+    sample = _doubtful.take(partial(part, image), faces(score, box), 0)
+    assert _doubtful.are_faces(Crops(*crops), [[sample] * 2]).tolist() == [kept]
 
 
 def test_small_and_blurred_faces_are_kept_without_a_find() -> None:
