@@ -438,9 +438,8 @@ class Detections:
         find, given = self._source or (None, "bgr")
         order = given if color is None else color
         if not isinstance(order, str) or order not in ("bgr", "rgb"):
-            what = "color must be 'bgr' or 'rgb', the order of the channels, not"
-            how = "overlays.create('landmarks', box_color=…, score=False)(image, faces) draws in other ways"
-            raise OptionError(f"{what} {shown(color)}; {how}", fields=["color"], value=color)
+            what = f"color must be 'bgr' or 'rgb', the order of the channels, not {shown(color)}"
+            raise OptionError(f"{what}; overlays.create('landmarks', …) draws in other ways", fields=["color"])
         if image is not None:
             found = import_module("scrfd_trt._inputs").pixels_of(image, order)
         elif find is None:

@@ -12,14 +12,7 @@ from weakref import WeakValueDictionary
 
 from scrfd_trt import _devices, _forks, models
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._option_names import (
-    OTHER_NAMES,
-    DetectorKeywords,
-    explained_options,
-    listed_options,
-    our_name,
-    unknown_attribute,
-)
+from scrfd_trt._option_names import READ_ONLY, DetectorKeywords, explained_options, listed_options, unknown_attribute
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt.backends import Backend
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, memory_errors, shown
@@ -104,7 +97,7 @@ class DetectorBase:
         __getattr__ = unknown_attribute
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if our_name(name) in OTHER_NAMES.keys() - {"name"} or (name == "options" and name in vars(self)):
+            if name in READ_ONLY or (name == "options" and name in vars(self)):
                 what = f"{name} of a detector is read-only: open another, or pass threshold and max_faces to detect(…)"
                 raise OptionError(what, fields=[name], value=value)
             super().__setattr__(name, value)
@@ -120,9 +113,7 @@ class DetectorBase:
 
     @classmethod
     @listed_options(OpenKeywords)
-    def from_pretrained(
-        cls, name: str | os.PathLike[str] = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]
-    ) -> Self:
+    def from_pretrained(cls, name: str = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> Self:
         """Open a model by name: the same as ``SCRFDDetector(name, …)``."""
         return cls(name, **options)
 

@@ -255,12 +255,9 @@ def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
     if not (low >= 0.0 and high <= 1.0):
         if not np.isfinite(low + high):
             raise ImageError("the float image contains NaN or infinity; replace them with numpy.nan_to_num(image)")
-        is_signed = -1.0 <= low < 0.0 and high <= 1.0
-        how = (
-            "for -1 to 1, pass (image + 1) / 2"
-            if is_signed
-            else "if white is 255, call .clip(0, 255).astype(numpy.uint8)"
-        )
+        how = "if white is 255, call .clip(0, 255).astype(numpy.uint8)"
+        if -1.0 <= low < 0.0 and high <= 1.0:
+            how = "for -1 to 1, pass (image + 1) / 2"
         what = f"a float image must range from 0 to 1, but this one ranges from {low:g} to {high:g}"
         raise ImageError(f"{what}; {how}")
     levels: NDArray[np.uint8] = np.rint(image.astype(np.float32) * np.float32(255.0)).astype(np.uint8)

@@ -49,16 +49,12 @@ _OVERLAYS: Final = {"picture": _PATHS, "image": _PATHS, "fill": "colour", "box_c
 """What one takes for the names of these options of overlays."""
 
 _OURS: Final = {other: ours for ours, others in OTHER_NAMES.items() for other in others.split()}
-
-
-def our_name(name: str) -> str:
-    """Return the name of the option of which another library has this one."""
-    return _OURS.get(name, name)
+READ_ONLY: Final = {*OTHER_NAMES, *_OURS} - {"name", *OTHER_NAMES["name"].split()}
 
 
 def unknown_option(name: str, known: Collection[str]) -> str:
     """Return what is wrong with the name of an option, one line."""
-    ours = our_name(name)
+    ours = _OURS.get(name, name)
     if ours == "max_batch" and "batch" in known:
         ours = "batch"
     if ours in known:

@@ -11,14 +11,9 @@ from scrfd_trt._option_names import unknown_option
 from scrfd_trt.errors import OptionError, shown
 
 MAX_PLAIN = 1e12
-BOUNDS = {
-    "le": "be at most",
-    "ge": "be at least",
-    "lt": "be below",
-    "gt": "be above",
-    "multiple_of": "be a multiple of",
-}
+BOUNDS = {"le": "be at most", "ge": "be at least", "lt": "be below", "gt": "be above"}
 BOUNDS |= {"min_length": "have a length of at least", "max_length": "have a length of at most"}
+BOUNDS |= {"multiple_of": "be a multiple of"}
 
 
 class OptionsModel(BaseModel):

@@ -325,6 +325,7 @@ def test_supervision_round_trip(landmarks):
     theirs = found.to_supervision()
     assert theirs.xyxy.shape == (4, 4)
     assert (theirs.class_id == 0).all()
+    assert theirs["class_name"].tolist() == ["face"] * len(theirs)
     assert Detections.from_supervision(theirs, SIZE) == found
     theirs.confidence = None
     assert (Detections.from_supervision(theirs, SIZE).scores == 1).all()

@@ -220,10 +220,9 @@ def get(name: Model | str) -> Model:
     if isinstance(name, str) and name in _MODELS:
         return _MODELS[name]
     text = str(name)[:100] if isinstance(name, (str, PurePath)) else shown(name)
+    files = {text, f"{text}.onnx", f"{text}.zip"}
     close = [
-        model.name
-        for model in _MODELS.values()
-        if {text, f"{text}.onnx"} & {*model.files} or f"{text}.zip" in {each.file for each in model.archives}
+        model.name for model in _MODELS.values() if files & {*model.files, *(each.file for each in model.archives)}
     ]
     close += difflib.get_close_matches(_normalized(text), _MODELS, n=1, cutoff=0.5)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
