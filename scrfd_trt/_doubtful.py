@@ -50,7 +50,7 @@ MEAN_FROM, BEST_FROM = 0.15, 0.3
 SURE, AGREED, AGREED_SHARE = 0.5, 0.36, 0.85
 """Mean score of the first crops, and of all upright ones, from which a large face is kept, or share of its score.
 
-Measured: sharp faces that nothing hides have a mean from 0.42 on; clutter and half hidden ones mostly 0.1 to 0.35.
+Sharp faces that nothing hides have a mean from 0.42 on; clutter, and a third of half hidden ones, 0.1 to 0.35.
 """
 TURNED_FROM = 0.6  # score from which a large face is kept that is found only once it is turned
 AGREEING = 32  # pixels of the face in a crop from which large faces have to be found in all sizes
