@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from scrfd_trt import SCRFDDetector
+from scrfd_trt import Detections, SCRFDDetector
 
 
 class Face(dict[str, Any]):
@@ -52,6 +52,11 @@ class FaceAnalysis:
         points = [None] * len(faces) if faces.landmarks is None else faces.landmarks
         columns = zip(faces.boxes, points, faces.scores, strict=True)
         return [Face(bbox=box, kps=five, det_score=score) for box, five, score in columns]
+
+    def draw_on(self, img: np.ndarray, faces: list[Face]) -> np.ndarray:
+        """Return a copy of the image with the boxes, scores and landmarks of these faces."""
+        rows = [{"box": face.bbox, "score": face.det_score, "landmarks": face.kps} for face in faces]
+        return Detections.from_rows(rows, img.shape[1::-1]).plot(img)
 
 
 def main(photo: str) -> None:

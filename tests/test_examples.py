@@ -168,6 +168,7 @@ def test_calls_of_insightface(root, network_500m):
     assert np.array_equal([face["bbox"] for face in faces], expected.boxes)
     assert np.array_equal([face.kps for face in faces], expected.landmarks)
     assert len(app.get(SCENE.image, max_num=2)) == 2
+    assert np.array_equal(app.draw_on(SCENE.image, faces), expected.plot(SCENE.image))
     assert faces[0].embedding is None
     faces[0].embedding = 5
     assert faces[0]["embedding"] == 5
