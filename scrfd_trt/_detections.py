@@ -339,8 +339,8 @@ class Detections:
             raise DetectionsError(f"invalid JSON of detections: {place}{what}") from error
 
     def to_csv(self, *, image: str = "") -> str:
-        """Return the detections as CSV with a header, one line per face; ``image`` is its first column, a name."""
-        return CSV_HEADER + csv_lines(self, image)
+        """Return CSV with a header, one line per face; the first column is ``image``, or ``source`` if it is empty."""
+        return CSV_HEADER + csv_lines(self, image or self.source or "")
 
     def to_coco(self, *, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
         """Return the detections as COCO annotations of the image ``image_id``, numbered from ``first_id``.
@@ -354,18 +354,20 @@ class Detections:
         """Return a ``pandas.DataFrame`` with one row per face.
 
         Columns are those of :meth:`to_csv`: x1, y1, x2, y2, score, left_eye_x, left_eye_y, …, missing values for models
-        without landmarks; on video also track_id and pts_seconds; and first ``image``, if it is given, such as a name.
+        without landmarks; on video also track_id and pts_seconds; and first ``image``, or ``source`` if it is known.
         Raises MissingDependencyError if pandas is not installed.
         """
-        return _exports.load("pandas", "to_pandas()").DataFrame(_exports.table(self, image))
+        return _exports.load("pandas", "to_pandas()").DataFrame(_exports.table(self, image or self.source))
 
     def to_polars(self, *, image: str | None = None) -> Any:
         """Return a ``polars.DataFrame``, otherwise as :meth:`to_pandas`."""
-        return _exports.load("polars", "to_polars()").DataFrame(_exports.table(self, image), nan_to_null=True)
+        return _exports.load("polars", "to_polars()").DataFrame(
+            _exports.table(self, image or self.source), nan_to_null=True
+        )
 
     def to_arrow(self, *, image: str | None = None) -> Any:
         """Return a ``pyarrow.Table``, otherwise as :meth:`to_pandas`."""
-        pa, found = _exports.load("pyarrow", "to_arrow()", _exports.PARQUET), _exports.table(self, image)
+        pa, found = _exports.load("pyarrow", "to_arrow()", _exports.PARQUET), _exports.table(self, image or self.source)
         return pa.table({name: pa.array(column, from_pandas=True) for name, column in found.items()})
 
     def to_fiftyone(self, *, landmarks: bool = False) -> Any:
@@ -466,10 +468,11 @@ class Detections:
         image
             As for :meth:`plot`, with its errors.
         margin
-            Share of the width and height that the box grows by on each side; OptionError if it is not finite.
+            Share of the width and height that the box grows by on each side; OptionError above 2.
         """
         image, _ = self._picture(image)
-        share = _finite("margin", margin)
+        if (share := _finite("margin", margin)) > 2:
+            raise OptionError("margin is a share of the box, at most 2: 0.2 is 20 %", fields=["margin"], value=margin)
         return [crop_box(image, box, share) for box in self.boxes]
 
     def align(self, image: Any = None, size: int = 112) -> NDArray[np.uint8]:

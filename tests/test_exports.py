@@ -35,6 +35,15 @@ def test_tables(library, faces):
     assert len(getattr(faces, TABLES[library])()) == len(faces)
 
 
+def test_images_are_named_by_their_source():
+    faces = FACES["landmarks"][:]
+    assert faces.to_csv().splitlines()[1].startswith(",")
+    faces.source = "a.jpg"
+    assert faces.to_csv() == faces.to_csv(image="a.jpg") != faces.to_csv(image="b.jpg")
+    pytest.importorskip("pandas")
+    assert faces.to_pandas()["image"].tolist() == ["a.jpg"] * len(faces)
+
+
 def test_what_is_missing_is_missing():
     polars = pytest.importorskip("polars")
     pytest.importorskip("pandas")
@@ -129,6 +138,11 @@ def test_what_cannot_be_joined(parts, message):
             r"; use detect\(image\), and scrfd_trt.video.detect_video for tracks",
         ),
         (SCRFDDetector.__new__(SCRFDDetector), "predict", r"; use detect\(image\)"),
+        (
+            SCRFDDetector.__new__(SCRFDDetector),
+            "threshold",
+            r"; use detect\(image, threshold=…\), or options.threshold to read it",
+        ),
     ],
 )
 def test_names_of_other_libraries_are_answered(found, name, hint):

@@ -116,6 +116,7 @@ def given_options(context: typer.Context) -> Iterable[tuple[Any, str]]:
 def input_facts(inputs: Iterable[str], sources: Iterable[Source]) -> set[str]:
     """Return the kinds of the files that were found; all kinds if there is none, which is reported later."""
     found = {VIDEOS if source.is_video else IMAGES for source in sources if not source.problem}
-    folders = {FOLDERS} if any(is_folder(user_path(text)) for text in inputs) else set()
+    is_missing = any(source.problem for source in sources)  # that is reported first
+    folders = {FOLDERS} if is_missing or any(is_folder(user_path(text)) for text in inputs) else set()
     animations = {ANIMATIONS} if any(source.is_animation for source in sources if not source.problem) else set()
     return (found or {IMAGES, VIDEOS}) | folders | animations
