@@ -99,7 +99,10 @@ GUESSES: Mapping[str, Guess] = {
     **{f"--{old}-{what}": f"use --{new}-{what}" for old, new in RENAMED for what in ("tracks", "region", "span")},
     **_each("anonymize --keep", "anonymize --except", "anonymize --exclude", "anonymize --ignore", to=VISIBLE),
     **_each("-da", "--distort-audio", to="voices are not changed; use --audio drop"),
-    **_each("-an", "--no-audio", to=("--audio", "drop")),
+    **_each("-an", "--no-audio", "--mute", to=("--audio", "drop")),
+    **_each("-ss", "-to", "--start", "--end", to="cut the video before, or cover a part of it with --only-span"),
+    **_each("--opacity", to="use --overlay NAME:opacity=N; 'scrfd-trt overlays NAME' has the options"),
+    **_each("--emoji", to=("--overlay", "emoji")),
     **_each("-c:v", "-vcodec", "--vcodec", "--video-codec", to=("--codec",)),
     **_each("--config", to=("--settings",)),
     **_each("--ffmpeg-config", to="use --codec, --crf and --preset"),
@@ -111,6 +114,7 @@ A tuple takes the place of what is typed, and a text is the answer. Replacements
 VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "--output": {"-": ("pipe:1", "pipe:", "/dev/stdout")},
     "--replace-with": {"mosaic": ("pixelate", "pixel"), "solid": ("black", "box", "fill"), "img": ("image",)},
+    "--audio": {"drop": ("no", "none", "off")},
     "--codec": {"hevc": ("libx265", "x265", "h265"), "h264": ("libx264", "x264", "avc"), "av1": ("libsvtav1",)},
 }
 """By option, this program's values and those of others, in lower case."""

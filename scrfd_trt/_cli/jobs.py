@@ -90,7 +90,8 @@ class Job:
         """Return the inputs, those that are done included; raise OptionError if the list cannot be read."""
         if not inputs and self.args.files_from is None:
             raise UsageError(
-                "Missing argument 'INPUT': name files or folders, or a list with --files-from.", ctx=self._context
+                "Missing argument 'INPUT': name files or folders, - for standard input, or a list with --files-from.",
+                ctx=self._context,
             )
         listed = () if self.args.files_from is None else listed_paths(self.args.files_from)
         remote = [text for text in (*(inputs or ()), *listed) if text == STDIN or is_address(text)]

@@ -317,8 +317,8 @@ class _CopyJob:
         dropped.sort(key=lambda each: -each[1].score)
         lines = [f"{path}: --cover '{as_cover(face.box, None)}' (score {face.score:.2f})" for path, face in dropped]
         if lines:
-            text = "not covered, as a second look finds no face there; --keep-doubtful covers them"
-            more = f"; {MAX_MOMENTS} of them, --save-detections saves all" if len(lines) > MAX_MOMENTS else ""
+            text = "not covered: a second look finds no face there; --keep-doubtful covers them"
+            more = f"; {MAX_MOMENTS} are shown, and --save-detections saves all" if len(lines) > MAX_MOMENTS else ""
             console.listing("warning", f"{count(len(lines), 'doubtful place')} {text}{more}", lines[:MAX_MOMENTS])
 
     def _save_image(

@@ -324,7 +324,8 @@ def test_missing_input(run: Run) -> None:
     ran = run("detect")
     assert ran.code == 2
     assert ran.error == (
-        "Missing argument 'INPUT': name files or folders, or a list with --files-from; see 'scrfd-trt detect --help'"
+        "Missing argument 'INPUT': name files or folders, - for standard input, or a list with --files-from; "
+        "see 'scrfd-trt detect --help'"
     )
 
 

@@ -49,6 +49,8 @@ def meant(typed: str) -> str:
         ("anonymize a.jpg --replace-with Black --ellipse", "anonymize a.jpg --replace-with solid"),
         ("anonymize a.jpg --replace-with=Blur --solid", "anonymize a.jpg --replace-with=blur --replace-with solid"),
         ("anonymize a.mp4 -c:v libx265", "anonymize a.mp4 --codec hevc"),
+        ("anonymize a.mp4 --audio no --emoji", "anonymize a.mp4 --audio drop --overlay emoji"),
+        ("anonymize a.mp4 -ss 0.5", "-ss: cut the video before, or cover a part of it with --only-span"),
         ("anonymize a.jpg --config a.toml", "anonymize a.jpg --settings a.toml"),
         ("--help-all", "--help"),
         ("detect --help-all", "detect --help-all"),
