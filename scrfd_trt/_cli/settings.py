@@ -70,8 +70,11 @@ class GeneralArgs:
 
 def read(path: Path) -> dict[str, Any]:
     """Return the settings in a file, in ``pyproject.toml`` those of ``[tool.scrfd-trt]``."""
+    if path.is_fifo():  # which may never be written
+        raise OptionError(f"settings file {path}: this is a named pipe; name a file")
     try:
-        found: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        with path.open("rb") as file:
+            found: Any = tomllib.loads(file.read(1 << 20).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise OptionError(f"settings file {path}: {getattr(error, 'strerror', '') or one_line(error)}") from error
     for key in ("tool", "scrfd-trt") if path.name == "pyproject.toml" else ():

@@ -98,6 +98,13 @@ def test_wrong_file_is_one_line_with_its_name_and_the_key(run: Run, text: str, m
     assert ran.error.startswith(f"s.toml: {message}")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_are_not_waited_for(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    ran = run("detect", "x.png", "--settings", path)
+    assert (ran.code, ran.error) == (2, f"settings file {path}: this is a named pipe; name a file")
+
+
 def test_origin_of_a_wrong_value_is_named(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = run("anonymize", "x.png", "--settings", write('[anonymize]\nthreshold = "high"'))
     assert (ran.code, ran.error.partition(": ")[0]) == (2, "s.toml")
