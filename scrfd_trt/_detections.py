@@ -56,8 +56,8 @@ class Detections:
     Attributes
     ----------
     source : str or None
-        Path or address of the image that a detector was given (not by ``submit``). Does not count for equality. All
-        parameters are attributes, too.
+        Path of the image that a detector was given (not by ``submit``), or its address, without the password. Does not
+        count for equality. All parameters are attributes, too.
     landmark_names : tuple of str
         Names of the five landmarks, in their order.
 

@@ -42,6 +42,7 @@ from scrfd_trt.errors import (
     is_out_of_memory,
     one_line,
     out_of_memory,
+    redact_password,
     shown,
     without_frames,
 )
@@ -154,7 +155,7 @@ class SCRFDDetector(DetectorBase):
     def _remember(self, image: Any, found: Detections) -> Detections:
         """Note which image has these faces."""
         if type(image) is not np.ndarray and isinstance(image, (str, os.PathLike)):
-            found.source = os.fsdecode(image)
+            found.source = redact_password(os.fsdecode(image))
         found._source = image_source(image, self.options.color)
         return found
 

@@ -26,7 +26,15 @@ from scrfd_trt._crops import explain_no_array
 from scrfd_trt._devices import usable_cores
 from scrfd_trt._image_arrays import YUVImage, as_color, from_yuv, is_channels_first, is_on_gpu
 from scrfd_trt._jobs.stages import ByteBudget, mapped
-from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, ScrfdError, one_line, without_frames
+from scrfd_trt.errors import (
+    ClosedError,
+    ImageError,
+    MissingDependencyError,
+    ScrfdError,
+    one_line,
+    redact_password,
+    without_frames,
+)
 
 logger = logging.getLogger("scrfd_trt")
 
@@ -59,7 +67,7 @@ def open_picture(image: Any) -> Picture | None:
             raise ImageError("the path of the image is empty")
         is_web = isinstance(image, str) and "://" in text[:16]
         opened = _open_file(download(text), shown_address(text)) if is_web else _open_file(Path(text), _cut(text))
-        return opened._replace(source=text)
+        return opened._replace(source=redact_password(text))
     if isinstance(image, _BYTES):
         return _open_file(bytes(image))
     if _is_of("PIL.Image", "Image", image):

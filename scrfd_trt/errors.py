@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -220,6 +221,11 @@ def one_line(error: BaseException, longest: int = 500) -> str:
     """Return the message of an error on one line, shortened to ``longest`` characters; without message, its type."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def redact_password(source: str) -> str:
+    """Return a path, or an address without the password before its host."""
+    return re.sub(r"^([a-z][\w+.-]*://[^/@:]*):[^/]*@", r"\1:***@", source, flags=re.IGNORECASE)
 
 
 def unknown_name(kind: str, name: str, choices: Collection[str], meant: str = "") -> str:

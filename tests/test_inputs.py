@@ -156,6 +156,10 @@ def test_one_picture_in_all_forms(
 def test_an_address_is_an_image(detector: SCRFDDetector, folder: Path, site: str, picture: np.ndarray) -> None:
     FILES["/photo"] = (folder / "a.png").read_bytes()
     assert detector.detect_batch([f"{site}/photo"]) == [detector(picture)]
+    secret = f"{site}/photo".replace("://", "://me:secret@")
+    for found in (detector(secret), *detector.detect_batch([secret]), *detector.stream([secret])):
+        assert found.source == secret.replace("secret", "***")
+        assert "secret" not in found.to_csv()
     with pytest.raises(ImageError, match=r"/a.jpg: not a supported image"):
         detector(f"{site}/a.jpg")
 

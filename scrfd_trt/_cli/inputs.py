@@ -27,9 +27,8 @@ from scrfd_trt._image_files.read import IMAGE_SUFFIXES, Damaged
 from scrfd_trt._inputs import download_to, is_address
 from scrfd_trt._jobs.ledger import Ledger, Stamp
 from scrfd_trt._jobs.stages import grouped, mapped
-from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError
+from scrfd_trt.errors import ImageError, MissingDependencyError, VideoError, redact_password
 from scrfd_trt.video._animation_reader import is_animation
-from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import is_pattern
 
 LOOKED_AT = 64  # files that one thread looks into at a time

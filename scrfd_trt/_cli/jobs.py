@@ -24,8 +24,7 @@ from scrfd_trt._cli.outputs import SUFFIX, check_folder, make_folder
 from scrfd_trt._files import temporary_folder
 from scrfd_trt._inputs import is_address
 from scrfd_trt._jobs.ledger import Ledger
-from scrfd_trt.errors import OptionError, ScrfdError
-from scrfd_trt.video._reader import redact_password
+from scrfd_trt.errors import OptionError, ScrfdError, redact_password
 
 MAY_DIFFER = (
     *("inputs", "files_from", "shard", "resume", "dry_run", "recursive", "output", "annotate", "overwrite", "report"),

@@ -15,7 +15,7 @@ from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import as_dict, headline, missed_lines, print_written, stream_lines
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files.read import IMAGE_SUFFIXES
-from scrfd_trt.errors import OptionError, VideoError
+from scrfd_trt.errors import OptionError, VideoError, redact_password
 from scrfd_trt.video import (
     LiveReader,
     RenderedFrame,
@@ -28,7 +28,6 @@ from scrfd_trt.video import (
 )
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import detector_options
-from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import is_camera
 from scrfd_trt.video._two_pass import ProgressCallback
 from scrfd_trt.video._writer import check_suffix

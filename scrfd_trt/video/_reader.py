@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt._jobs.stages import prefetched
-from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, VideoError
+from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, VideoError, redact_password
 from scrfd_trt.video import _colors, _nvdec, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
 from scrfd_trt.video._completeness import FrameCheck, TruncationCheck
@@ -539,8 +538,3 @@ def _use_threads(stream: Any, kind: str = "AUTO") -> None:
     stream.thread_type = kind
     if stream.codec_context.width * stream.codec_context.height > LARGE_PIXELS:
         stream.thread_count = min((os.cpu_count() or 1) + 1, LARGE_THREADS)
-
-
-def redact_password(source: str) -> str:
-    """Return a path, or an address without the password before its host."""
-    return re.sub(r"^([a-z][\w+.-]*://[^/@:]*):[^/]*@", r"\1:***@", source, flags=re.IGNORECASE)

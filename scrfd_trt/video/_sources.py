@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scrfd_trt._files import temporary_folder
-from scrfd_trt.errors import OptionError, VideoError
+from scrfd_trt.errors import OptionError, VideoError, redact_password
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._animation_reader import AnimationReader, open_animation
 from scrfd_trt.video._live_reader import LiveReader
-from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Source, VideoReader, redact_password
+from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Source, VideoReader
 
 WEB_SCHEMES = ("http", "https")
 STREAM_SCHEMES = tuple(scheme for scheme in _pyav.PROTOCOLS if scheme not in WEB_SCHEMES)

@@ -19,10 +19,9 @@ import pytest
 
 from scrfd_trt._cli.inputs import is_video
 from scrfd_trt._cli.live import is_address
-from scrfd_trt.errors import MissingDependencyError, OptionError, VideoError
+from scrfd_trt.errors import MissingDependencyError, OptionError, VideoError, redact_password
 from scrfd_trt.video import LiveReader, VideoReader, VideoWriter, open_source
 from scrfd_trt.video._animation_reader import is_animation
-from scrfd_trt.video._reader import redact_password
 from scrfd_trt.video._sources import concat_script, find_camera
 
 MakeClip = Callable[..., Path]
