@@ -27,6 +27,7 @@ else:
     import tomli as tomllib
 
 NAME = "scrfd-trt.toml"
+MAX_BYTES = 1 << 20  # of a settings file
 PREFIX = "SCRFD_TRT_"
 VARIABLE = f"{PREFIX}SETTINGS"
 GENERAL = ("model", "device", "log-format")  # keys at the top of a file, and variables without a command's name
@@ -74,9 +75,12 @@ def read(path: Path) -> dict[str, Any]:
         raise OptionError(f"settings file {path}: this is a named pipe; name a file")
     try:
         with path.open("rb") as file:
-            found: Any = tomllib.loads(file.read(1 << 20).decode("utf-8-sig"))
+            content = file.read(MAX_BYTES + 1)
+        found: Any = {} if len(content) > MAX_BYTES else tomllib.loads(content.decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise OptionError(f"settings file {path}: {getattr(error, 'strerror', '') or one_line(error)}") from error
+    if len(content) > MAX_BYTES:
+        raise OptionError(f"settings file {path}: more than 1 MiB")
     for key in ("tool", "scrfd-trt") if path.name == "pyproject.toml" else ():
         if not isinstance(found := found.get(key, {}), dict):
             raise OptionError(f"{path}: {key}: must be a table, as in [tool.scrfd-trt], not {found}")

@@ -103,6 +103,8 @@ def test_pipes_are_not_waited_for(run: Run, tmp_path: Path) -> None:
     os.mkfifo(path := tmp_path / "pipe")
     ran = run("detect", "x.png", "--settings", path)
     assert (ran.code, ran.error) == (2, f"settings file {path}: this is a named pipe; name a file")
+    ran = run("detect", "x.png", "--settings", "/dev/zero")
+    assert (ran.code, ran.error) == (2, "settings file /dev/zero: more than 1 MiB")
 
 
 def test_origin_of_a_wrong_value_is_named(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
