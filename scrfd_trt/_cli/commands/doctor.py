@@ -32,9 +32,8 @@ from scrfd_trt._engine.flavours import Flavour, FlavourName
 from scrfd_trt._engine.plan import dotted
 from scrfd_trt._pipelines import factory
 from scrfd_trt._version import __version__
-from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError, one_line
+from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError, one_line, redact_password
 from scrfd_trt.models import DEFAULT_MODEL
-from scrfd_trt.video._reader import redact_password
 
 State = Literal["ok", "absent", "problem", "note"]
 STYLES: dict[State, str] = {"ok": "green", "absent": "dim", "problem": "bold red", "note": ""}

@@ -22,9 +22,9 @@ from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt._files import temporary_folder
 from scrfd_trt._image_files import ImageFrame
-from scrfd_trt.errors import OptionError, VideoError
+from scrfd_trt.errors import OptionError, VideoError, redact_password
 from scrfd_trt.video import Summary, TrackSummary, open_source
-from scrfd_trt.video._reader import Damaged, redact_password
+from scrfd_trt.video._reader import Damaged
 from scrfd_trt.video._sources import is_pattern
 from scrfd_trt.video._timestamps import format_time
 from scrfd_trt.video._two_pass import summarize
