@@ -16,11 +16,11 @@ from rich.text import Text
 from scrfd_trt._cli import console, exits, outputs
 from scrfd_trt._cli.images import ImageResult
 from scrfd_trt._cli.options import parse_choice
-from scrfd_trt._cli.parquet import ParquetFile, load_pyarrow
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import kept_file
 from scrfd_trt._formats import CSV_HEADER, csv_lines, json_categories, json_coco, json_faces, plain, wider_block
 from scrfd_trt._jobs.ledger import Ledger
+from scrfd_trt._parquet import ParquetFile, load_pyarrow
 from scrfd_trt.errors import OptionError
 
 Format = Literal["table", "json", "jsonl", "csv", "coco", "parquet", "yolo", "wider"]
@@ -164,10 +164,10 @@ class ParquetWriter(ResultWriter):
         self._rows = ParquetFile(self.file, self.threshold)
 
     def add(self, result: ImageResult) -> None:
-        self._rows.add(_encodable(result.path), result.page, result.faces)
+        self._rows.add(str(result.path), result.page, result.faces)
 
     def add_failure(self, path: Path | str, reason: str) -> None:
-        self._rows.add_failure(_encodable(path), _encodable(reason))
+        self._rows.add_failure(str(path), reason)
 
     def end(self) -> None:
         self._rows.close()
@@ -239,10 +239,6 @@ def open_writer(
 def _write_at_once(file: BinaryIO, text: str) -> None:
     file.write(text.encode("utf-8", "backslashreplace"))
     file.flush()
-
-
-def _encodable(text: object) -> str:
-    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def content_kind(kind: Format) -> Literal["parquet", "text"]:

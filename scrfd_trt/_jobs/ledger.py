@@ -44,6 +44,18 @@ class Entry(NamedTuple):
     rows: Rows | None
 
 
+def check_settings(settings: Mapping[str, str], before: Mapping[str, str], what: str, remedy: str) -> None:
+    """Raise OptionError if settings differ from those with which ``what`` was begun."""
+    for name in {**settings, **before}:
+        now, old = settings.get(name, "None"), before.get(name, "None")
+        if now != old:
+            label = name.replace("_", " ")
+            old, now = ("" if text in UNSET else re.sub(r"[\[\]()']", "", text) for text in (old, now))
+            begun = f"with {label} {old}" if old else f"without {label}"
+            now = f"it is {now}" if now else "there is none"
+            raise OptionError(f"{what} was begun {begun}, and now {now}; leave the options as they were, {remedy}")
+
+
 class Ledger:
     """Records done inputs as lines of JSON after one with the settings; drops a line that a crash cut short."""
 
@@ -72,7 +84,9 @@ class Ledger:
         try:
             value = json.loads(line) if line.endswith(b"\n") else {}
             if "settings" in value:
-                self._check_settings(value["settings"])
+                check_settings(
+                    self.settings, value["settings"], "the job", f"or begin a new job by deleting {self.path}"
+                )
                 self.begun_ns = value["begun_ns"]
             elif "moved" in value:
                 self._move(value["moved"])
@@ -87,19 +101,6 @@ class Ledger:
         except (ValueError, TypeError, KeyError, IndexError):
             return False
         return True
-
-    def _check_settings(self, before: Mapping[str, str]) -> None:
-        for name in {**self.settings, **before}:
-            now, old = self.settings.get(name, "None"), before.get(name, "None")
-            if now != old:
-                label = name.replace("_", " ")
-                old, now = ("" if text in UNSET else re.sub(r"[\[\]()']", "", text) for text in (old, now))
-                begun = f"with {label} {old}" if old else f"without {label}"
-                now = f"it is {now}" if now else "there is none"
-                raise OptionError(
-                    f"the job was begun {begun}, and now {now}; leave the options as they were, or "
-                    f"begin a new job by deleting {self.path}"
-                )
 
     def _move(self, kept: list[tuple[int, int, int]]) -> None:
         """Change where rows are, by the start and end of ranges and their new start; forget other rows."""

@@ -73,7 +73,7 @@ def test_csv(run: Run, picture: Picture) -> None:
 
 def test_parquet_has_a_row_for_each_image(run: Run, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("scrfd_trt._cli.parquet.MAX_IMAGES", 2)
+    monkeypatch.setattr("scrfd_trt._parquet.MAX_IMAGES", 2)
     Path("broken.png").write_bytes(picture("a.png").read_bytes()[:60])
     inputs = ("a.png", "broken.png", picture("b.png", box=None), picture("c.png"))
     code, _, err = run("detect", *inputs, "-o", "faces.parquet")
