@@ -8,11 +8,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a model."""
+    """One input or output of a model.
+
+    Attributes
+    ----------
+    name
+        As in the model.
+    shape
+        Sides; None where free.
+    dtype
+        NumPy's name of the type, such as ``float32``.
+    """
 
     name: str
-    shape: tuple[int | None, ...]  # None: free. Names of free sides are dropped: files reuse one name
-    dtype: str = "float32"  # NumPy's name
+    shape: tuple[int | None, ...]  # names of free sides are dropped: files reuse one name
+    dtype: str = "float32"
 
     def __str__(self) -> str:
         sides = "×".join("?" if side is None else str(side) for side in self.shape)
@@ -26,7 +36,18 @@ def listing(tensors: Iterable[TensorSpec]) -> str:
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """The input shapes ``(B, 3, H, W)`` of one optimization profile of an engine."""
+    """The input shapes ``(B, 3, H, W)`` of one optimization profile of an engine.
+
+    Attributes
+    ----------
+    min, opt, max
+        The smallest shape, the one that the profile is tuned for, and the largest.
+
+    Raises
+    ------
+    ValueError
+        If they have different numbers of sides, or a side is negative.
+    """
 
     min: tuple[int, ...]
     opt: tuple[int, ...]

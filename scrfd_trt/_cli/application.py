@@ -27,6 +27,7 @@ COMMANDS = {
     "models": "List the models and their file locations.",
     "build": "Build a TensorRT engine from a model.",
     "inspect": "Describe engines and models, and check whether this machine can use them.",
+    "export": "Write a model for a model server (Triton).",
     "doctor": "Check this machine and show how to fix what is missing.",
     "bench": "Measure each stage of a detection.",
 }

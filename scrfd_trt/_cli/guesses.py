@@ -30,7 +30,7 @@ GUESSES: Mapping[str, Guess] = {
     **_each("draw", "annotate", "plot", to=("overlay",)),
     **_each("model", to=("models",)),
     **_each("download", "fetch", "pull", to=("models", "--fetch")),
-    **_each("engine", "export", "convert", "compile", "trtexec", to=("build",)),
+    **_each("engine", "convert", "compile", "trtexec", to=("build",)),
     **_each("check", "checks", "info", "env", "settings", "config", to=("doctor",)),
     **_each("benchmark", to=("bench",)),
     **_each("ui", "gui", "web", "app", to=("studio",)),
@@ -126,6 +126,8 @@ class GuessError(Exception):
 
 def translated_command(words: list[str], commands: Iterable[str]) -> list[str]:
     """Return the words of the command line with this program's name of the command; raise GuessError for an answer."""
+    if words[:1] == ["export"] and words[1:] and words[1] != "triton" and not words[1].startswith("-"):
+        return ["build", *words[1:]]  # as other programs write engines
     if not words or words[0] in commands:
         return words
     first, *rest = words

@@ -25,7 +25,7 @@ Film = Callable[..., Path]
 ALWAYS = frozenset((
     *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite", "as_json", "format_name"),
     *("settings", "log_format", "quiet", "verbose", "profile", "fetch", "host", "port", "max_upload", "browser"),
-    *("runs", "new_name"),
+    *("runs", "new_name", "server", "folder"),
     # Checked where the model or the engine is opened.
     *("batch", "in_flight", "plot", "compare", "precision", "size", "io", "level", "workspace", "timing_cache"),
     *("version_compatible", "lean_runtime_inside", "hardware_compatible", "compute_capability"),
