@@ -66,7 +66,8 @@ __all__ = [  # noqa: RUF022 - in groups
 def __getattr__(name: str) -> Any:
     """Import what uses the GPU when it is first needed."""
     if name != "draw_on_gpu":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = f"; use overlays.create({name!r})" if name in names() else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     from overlays._gpu import draw_on_gpu  # noqa: PLC0415 - loads the modules of CUDA
 
     return draw_on_gpu

@@ -15,6 +15,7 @@ from PIL import ImageDraw, ImageFont
 from overlays._colors import Pixel
 from overlays._geometry import Box, Image, Region, face_boxes
 from scrfd_trt._detections import Detections
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import OptionError
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -53,6 +54,7 @@ def visible_faces(detections: Detections, size: float = 1.0) -> list[tuple[int, 
     ]
 
 
+@explained_options
 def draw_box(canvas: Image, box: Box, line: int, color: Pixel, *, corners: bool = False) -> None:
     """Draw a box, or only its corners, on an image ``(H, W, 3)``, in place.
 
@@ -79,6 +81,7 @@ def draw_box(canvas: Image, box: Box, line: int, color: Pixel, *, corners: bool 
             cv2.line(canvas, (x, y), (x, y + dy), color, line)
 
 
+@explained_options
 def draw_point(canvas: Image, x: float, y: float, radius: float, color: Pixel) -> None:
     """Draw a filled circle on an image ``(H, W, 3)``, in place; it is skipped outside the image.
 
@@ -97,6 +100,7 @@ def _draw_disc(canvas: Image, x: float, y: float, radius: float, color: Pixel) -
     cv2.circle(canvas, at, round(radius * 16), color, cv2.FILLED, cv2.LINE_AA, 4)
 
 
+@explained_options
 def draw_text(
     canvas: Image, text: str, x: float, y: float, *, height: float, color: Pixel, font: Path | None = None
 ) -> None:
@@ -135,6 +139,7 @@ def draw_text(
     view[...] = np.rint(view + alpha * (np.array(color, np.float32) - view))
 
 
+@explained_options
 def text_box(text: str, x: float, y: float, *, height: float, font: Path | None = None) -> Box:
     """Return the box of what :func:`draw_text` draws, for ``changed_boxes``; without area if that is nothing."""
     size = _font_size(height, font)

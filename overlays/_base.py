@@ -15,6 +15,7 @@ from overlays._geometry import Image
 from overlays._records import GpuFaces
 from scrfd_trt._crops import check_image
 from scrfd_trt._detections import Detections
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._options import OptionsModel
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError, one_line, shown
 
@@ -75,6 +76,7 @@ class OverlayModel(OptionsModel):
     is_local: ClassVar[bool] = False
     covers: ClassVar[bool] = False
 
+    @explained_options
     def __call__(self, image: Image, detections: Detections, *, out: Image | None = None) -> Image:
         """Draw on a copy of the image, or into ``out``; see :meth:`Overlay.__call__`.
 
@@ -167,6 +169,7 @@ class OverlayModel(OptionsModel):
         """Draw on the canvas, a contiguous and writable copy of the caller's image."""
 
 
+@explained_options
 class Compose:
     """Several overlays as one: each draws on the result of the previous one. Without any, the image is only copied.
 

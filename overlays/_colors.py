@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+import numpy as np
+from pydantic import BeforeValidator, Field, field_validator
 
 from scrfd_trt._options import OptionsModel
 
@@ -21,8 +22,14 @@ PALETTE = ("#30d158", "#0a84ff", "#ff9500", "#ff2d92", "#40d8e0", "#ffd60a", "#b
 Pixel = tuple[int, int, int]
 
 
-def _as_hex(value: str) -> str:
-    color = COLORS.get(value.lower(), value.lower())
+def _as_hex(value: object) -> str:
+    numbers = value if isinstance(value, (tuple, list)) and len(value) == 3 else ()
+    if numbers and all(isinstance(part, (int, np.integer)) and 0 <= part <= 255 for part in numbers):
+        as_rgb, as_bgr = ("#{:02x}{:02x}{:02x}".format(*order) for order in (numbers, numbers[::-1]))
+        if as_rgb != as_bgr:
+            raise ValueError(f"use {as_rgb!r} if these numbers are RGB, {as_bgr!r} if they are BGR")
+        value = as_rgb
+    color = COLORS.get(str(value).lower(), str(value).lower())
     if re.fullmatch(r"#[0-9a-f]{3}", color):
         color = "#" + "".join(digit * 2 for digit in color[1:])
     if not re.fullmatch(r"#[0-9a-f]{6}", color):
@@ -30,7 +37,7 @@ def _as_hex(value: str) -> str:
     return color
 
 
-Color = Annotated[str, AfterValidator(_as_hex), Field(json_schema_extra={"format": "color"})]
+Color = Annotated[str, BeforeValidator(_as_hex), Field(json_schema_extra={"format": "color"})]
 """Type of colour options: ``#rrggbb``, ``#rgb`` or a name; stored as ``#rrggbb``."""
 
 

@@ -30,6 +30,7 @@ from scrfd_trt._cuda.memory import copy, gpu_memory, pinned_memory, view
 from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream, synchronize
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import LUMA_SHARES, YUVImage, check_yuv_planes, is_on_gpu
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import ImageError, OptionError, OverlayError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ MAX_BYTES = 1 << 28  # of pictures on the GPU
 MAX_GROUP = 2048  # faces among which those that touch are looked for
 
 
+@explained_options
 def draw_on_gpu(overlay: Overlay, image: Any, detections: Any, *, stream: Any = None) -> None:
     """Draw an overlay on an image in GPU memory, in place.
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from overlays._base import Overlay
 from overlays._factories import OptionHelp, check_options, explain_rejection, is_model, option_help
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import OptionError, OverlayError, ScrfdError, one_line, shown, unknown_name
 
 GROUP = "scrfd_trt.overlays"  # each entry is a factory: it takes options by keyword and returns an overlay
@@ -55,6 +56,7 @@ def load(name: str) -> Callable[..., Overlay]:
     return factory  # type: ignore[no-any-return]  # create() checks what it returns
 
 
+@explained_options
 def create(name: str, /, **options: Any) -> Overlay:
     """Return an overlay by name.
 

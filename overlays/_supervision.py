@@ -10,6 +10,7 @@ import numpy as np
 from overlays._base import Overlay, as_detections, draw_in_place, prepare, size_of
 from overlays._geometry import Image
 from scrfd_trt._detections import Detections
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import MissingDependencyError, OptionError, OverlayError, one_line, shown
 
 
@@ -40,6 +41,7 @@ def from_supervision(annotator: Any, **options: Any) -> Overlay:
     return SupervisionOverlay(annotator, options)
 
 
+@explained_options
 def to_supervision(overlay: Overlay) -> SupervisionAnnotator:
     """Return an annotator that draws with an overlay, for programs that use supervision.
 

@@ -62,13 +62,14 @@ _LAZY = {
     "build_engine": "scrfd_trt._pipelines.factory",
     "inspect_engine": "scrfd_trt._engine.inspect",
 }
+_MODULES = ("backends", "errors", "models", "samples", "video")
 """Names that are imported on first use: NumPy, OpenCV, pydantic and the engine modules take long to import, and the
 command line handles signals after this module."""
 
 
 def __getattr__(name: str) -> object:
-    if name == "errors":
-        return import_module("scrfd_trt.errors")
+    if name in _MODULES:
+        return import_module(f"scrfd_trt.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scrfd_trt._option_names import unknown_attribute
+from scrfd_trt._option_names import explained_options, unknown_attribute
 
 Point = tuple[float, float]
 
@@ -19,6 +19,7 @@ class Landmarks(NamedTuple):
     mouth_right: Point
 
 
+@explained_options
 class Detection(NamedTuple):
     """One face: a row of ``Detections``, as plain numbers. It is not validated; ``Detections.from_rows`` does that.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,7 @@ from scrfd_trt._detection_row import Detection, Landmarks
 from scrfd_trt._display import Image, Order
 from scrfd_trt._formats import CSV_HEADER, LANDMARK_NAMES, count_faces, csv_lines, json_coco, plain
 from scrfd_trt._nms import nms
-from scrfd_trt._option_names import unknown_attribute
+from scrfd_trt._option_names import explained_options, unknown_attribute
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, ScrfdError, one_line, shown
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 
 MAX_SIDE = 2**31 - 1  # maximum width and height of an image in pixels
+Found = TypeVar("Found", bound="Detections")
 COLUMNS = ("boxes", "scores", "landmarks", "track_ids")
 _FOUND_AGAIN = "files, and arrays, tensors and PIL images in memory are found again after detect() in the same process"
 _READ_ONLY = {*COLUMNS, "image_size", "pts_seconds"}
 
 
+@explained_options
 class Detections:
     """The faces of one image, as columns.
 
@@ -146,7 +148,7 @@ class Detections:
         DetectionsError
             If only some rows have landmarks or track numbers, a value is invalid, or something is not a row.
         """
-        return cls(**_columns_of(rows), image_size=image_size)
+        return _unswapped(cls(**_columns_of(rows), image_size=image_size))
 
     @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
@@ -233,7 +235,7 @@ class Detections:
         points = repeat(None) if self.landmarks is None else plain(self.landmarks[rows])
         track_ids = repeat(None) if self.track_ids is None else self.track_ids[rows].tolist()
         for box, score, five, track_id in zip(boxes, scores, points, track_ids):  # noqa: B905 - repeat has no end
-            yield Detection(tuple(box), score, five and Landmarks(*map(tuple, five)), track_id)
+            yield Detection._make((tuple(box), score, five and Landmarks(*map(tuple, five)), track_id))
 
     @overload
     def __getitem__(self, index: int) -> Detection: ...
@@ -392,7 +394,7 @@ class Detections:
         Without ``confidence``, scores are 1. ``data["landmarks"]`` ``(N, 5, 2)`` is used if it is there, and
         ``tracker_id`` if no number is negative, which means an unconfirmed track.
         """
-        return cls(**_exports.from_supervision(detections), image_size=image_size)
+        return _unswapped(cls(**_exports.from_supervision(detections), image_size=image_size))
 
     def plot(self, image: Any = None, *, color: Order | None = None) -> Image:
         """Return a copy of the image with boxes, scores and landmarks, as the overlay ``landmarks`` draws them.
@@ -516,6 +518,15 @@ def _size(image_size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
+def _unswapped(faces: Found) -> Found:
+    """Return faces; raise DetectionsError if they only fit into an image whose height is this one's width."""
+    width, height = faces.image_size
+    if (faces.centers > (width, height)).any() and (faces.boxes <= (height, width) * 2).all():
+        what = f"boxes lie outside of {width}×{height}, and inside of {height}×{width}: image_size is width, height"
+        raise DetectionsError(f"{what}, such as image.shape[1::-1]", fields=["image_size"])
+    return faces
+
+
 def _column(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.float32]:
     try:
         array = np.asarray(values)
@@ -559,7 +570,7 @@ def _columns_of(rows: Iterable[Detection | Mapping[str, Any]]) -> dict[str, Any]
             "landmarks": _all_or_none("rows have landmarks", [face.landmarks for face in faces]),
             "track_ids": _all_or_none("rows have track numbers", [face.track_id for face in faces]) or None,
         }
-    except (AttributeError, TypeError) as error:
+    except (AttributeError, TypeError, OptionError) as error:
         raise DetectionsError(f"rows must be Detection objects or dicts: {one_line(error)}") from error
 
 

@@ -58,6 +58,7 @@ Raise = Literal["raise"]
 Return = Literal["return"]
 
 
+@explained_options
 class SCRFDDetector(DetectorBase):
     """Face detector that runs a SCRFD model.
 
@@ -104,7 +105,6 @@ class SCRFDDetector(DetectorBase):
     Copies within a process share the open model, and are closed with it. The page on other libraries has more.
     """
 
-    @explained_options
     def detect(self, image: Any, *, threshold: float | None = None, max_faces: int | None = None) -> Detections:
         """Return the faces in one image.
 
@@ -159,7 +159,6 @@ class SCRFDDetector(DetectorBase):
         found._source = image_source(image, self.options.color)
         return found
 
-    @explained_options
     def __call__(self, image: Any, *, threshold: float | None = None, max_faces: int | None = None) -> Detections:
         """Return the faces in one image: :meth:`detect`."""
         return self.detect(image, threshold=threshold, max_faces=max_faces)
@@ -174,7 +173,6 @@ class SCRFDDetector(DetectorBase):
         self, images: Images, *, threshold: float | None = ..., max_faces: int | None = ..., on_error: Return
     ) -> list[Detections | ScrfdError]: ...
 
-    @explained_options
     def detect_batch(
         self,
         images: Images,
@@ -222,7 +220,6 @@ class SCRFDDetector(DetectorBase):
         found = self._pipeline.detect([self._prepare(image, number) for number, image in enumerate(arrays)], *limits)
         return [self._remember(*pair) for pair in zip(arrays, found, strict=True)]
 
-    @explained_options
     def detect_on_gpu(
         self, images: Images, *, threshold: float | None = None, max_faces: int | None = None
     ) -> list[DeviceDetections]:
@@ -255,7 +252,6 @@ class SCRFDDetector(DetectorBase):
         found: list[DeviceDetections] = on_gpu(prepared, *self._limits(threshold, max_faces))
         return found
 
-    @explained_options
     def submit(
         self, images: Images, *, threshold: float | None = None, max_faces: int | None = None
     ) -> Future[list[Detections]]:
@@ -321,7 +317,6 @@ class SCRFDDetector(DetectorBase):
         on_error: Return,
     ) -> Iterator[Detections | ScrfdError]: ...
 
-    @explained_options
     def stream(
         self,
         images: Images,

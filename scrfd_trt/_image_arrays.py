@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._crops import explain_no_array
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import ImageError, one_line, shown
 
 BYTE = np.dtype(np.uint8)
@@ -25,6 +26,7 @@ OPENCV_BT601 = (16, 1220542, 1673527, -409993, -852492, 2116026)
 """OpenCV's coefficients of NV12 in limited range, from factors rounded to three digits."""
 
 
+@explained_options
 @dataclass(frozen=True, eq=False)
 class YUVImage:
     """An image in two planes, as video decoders return it: NV12, or P010 with 10 bits.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Sequence
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
+from types import FunctionType
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast
 
-from scrfd_trt.errors import OptionError, unknown_name
+from scrfd_trt.errors import OptionError, shown, unknown_name
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,8 +47,35 @@ OTHER_NAMES: Final = {
 """Names of the options in ultralytics, InsightFace, supervision, deface, MediaPipe, RetinaFace, OpenCV and MTCNN."""
 
 _PATHS: Final = "path file picture image"
-_OVERLAYS: Final = {"picture": _PATHS, "image": _PATHS, "fill": "colour", "box_color": "colour", "background": "colour"}
-"""What one takes for the names of these options of overlays."""
+_ARGUMENTS: Final = {
+    "picture": _PATHS,
+    "fill": "colour color",
+    "box_color": "colour color",
+    "background": "colour color",
+    "image": f"{_PATHS} img frame scene input source im",
+    "images": "image imgs frames source sources batch inputs",
+    "path": "file filename file_name save_path output fp source",
+    "margin": "padding pad expand expansion border offset scale",
+    "size": "image_size output_size crop_size shape",
+    "iou": "threshold overlap",
+    "image_size": "size shape orig_shape resolution_wh image_shape",
+    "overwrite": "exist_ok force replace",
+    "detections": "faces results boxes",
+    "source": "path video input src file video_path source_path",
+    "faces_file": "output target json path",
+    "output": "target output_path target_path dst save_path out",
+    "overlay": "callback overlays annotator",
+    "region": "zone polygon roi box",
+}
+"""What functions and overlays take, and what one may type for it."""
+_HINTS: Final = {
+    **dict.fromkeys(("plot", "show", "save"), "overlays.create('landmarks', …) draws in other ways"),
+    **dict.fromkeys(("to_csv", "to_json"), "it returns text, which Path(…).write_text(…) writes to a file"),
+    "inside": "write inside((x1, y1, x2, y2))",
+    "concat": "write concat([a, b])",
+    "create": "options follow by name, as in overlays.create('skull', opacity=0.8)",
+}
+"""What follows errors on the arguments of a method."""
 
 _OURS: Final = {other: ours for ours, others in OTHER_NAMES.items() for other in others.split()}
 READ_ONLY: Final = {*OTHER_NAMES, *_OURS} - {"name", *OTHER_NAMES["name"].split()}
@@ -62,7 +91,8 @@ def unknown_option(name: str, known: Collection[str]) -> str:
     if ours in OTHER_NAMES and "threshold" in known:
         meant = "it is" if ours == name else f"did you mean {ours},"
         return f"{name}: {meant} an option of SCRFDDetector(…)"
-    meant = next((one for one in known if name in _OVERLAYS.get(one, "").split()), "")
+    tables = [*_ARGUMENTS.items(), *_ATTRIBUTES.items()]
+    meant = next((one for one, others in tables if one in known and name in others.split()), "")
     return unknown_name("option", name, known, meant)
 
 
@@ -124,14 +154,55 @@ def listed_options(keywords: Any) -> Callable[[Function], Function]:
 
 
 def explained_options(function: Function) -> Function:
-    """Raise OptionError for keywords that a method does not take: it says what is meant, as TypeError does not."""
-    parameters = inspect.signature(function).parameters
-    known = [each.name for each in parameters.values() if each.kind is each.KEYWORD_ONLY]
+    """Raise OptionError for arguments that a function, or the public methods of a class, do not take: say what they do.
+
+    Python's TypeError does not say what is meant.
+    """
+    if isinstance(function, type):
+        for name, member in [*vars(function).items()]:
+            inner = getattr(member, "__func__", member)
+            if isinstance(inner, FunctionType) and (name[0] != "_" or name in _CALLS):
+                explained = explained_options(inner)
+                setattr(function, name, explained if inner is member else type(member)(explained))
+        return cast("Function", function)
+    parameters = [*inspect.signature(function).parameters.values()]
+    kinds, places = {each.kind for each in parameters}, [one.name for one in parameters if one.kind in _PLACED]
+    known = {each.name for each in parameters if each.kind in _NAMED}
+    most = sys.maxsize if inspect.Parameter.VAR_POSITIONAL in kinds else len(places)
+    takes_any = inspect.Parameter.VAR_KEYWORD in kinds
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if keywords and (unknown := [name for name in keywords if name not in parameters]):
-            raise OptionError("; ".join(unknown_option(name, known) for name in unknown), fields=unknown)
+        if len(arguments) > most or not (takes_any or keywords.keys() <= known):
+            raise _wrong_call(function.__qualname__, parameters, places, arguments, keywords)
         return function(*arguments, **keywords)
 
     return cast("Function", call)
+
+
+_CALLS: Final = ("__init__", "__new__", "__call__")
+_PLACED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _wrong_call(
+    function: str, parameters: Any, places: list[str], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> OptionError:
+    """Return the error for the first surplus value, or else for names that a function does not take."""
+    owner, _, name = function.rpartition(".")
+    known = [each.name for each in parameters if each.kind in _NAMED and each.name not in _SELF]
+    unknown = [one for one in keywords if one not in known]
+    what = "; ".join(unknown_option(one, known) for one in unknown)
+    if surplus := arguments[len(places) :]:
+        callee = f"{owner} object" if name == "__call__" else f"{owner if name in _CALLS else name}(…)"
+        named = [one for one in known if one not in places and one not in keywords]
+        named = ["device"] if "device" in named and isinstance(surplus[0], str) else named
+        what = f"{callee}: pass {shown(surplus[0])} by name: {', '.join(f'{one}=…' for one in named)}"
+        if not named:
+            taken = ", ".join(one for one in places if one not in _SELF) or "nothing"
+            what = f"{callee} takes {taken}, and not also {shown(surplus[0])}"
+    hint = f"; {_HINTS[name]}" if name in _HINTS and not what.endswith("?") else ""
+    return OptionError(what + hint, fields=unknown)
+
+
+_SELF: Final = ("self", "cls", "_cls")

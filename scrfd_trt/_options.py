@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PydanticUserError, ValidationError
 
 from scrfd_trt._option_names import unknown_option
-from scrfd_trt.errors import OptionError, shown
+from scrfd_trt.errors import OptionError, one_line, shown
 
 MAX_PLAIN = 1e12
 BOUNDS = {"le": "be at most", "ge": "be at least", "lt": "be below", "gt": "be above"}
 BOUNDS |= {"min_length": "have a length of at least", "max_length": "have a length of at most"}
 BOUNDS |= {"multiple_of": "be a multiple of"}
+REQUIRED = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    "string_type": "text",
+    "path_type": "the path of a file",
+    "tuple_type": "a list or tuple",
+}
+"""What pydantic requires, by its types of errors."""
 
 
-class OptionsModel(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _Checked
+else:
+
+    class _Checked(type(BaseModel)):
+        def __new__(cls, name: str, *parts: Any, **options: Any) -> Any:
+            try:
+                return super().__new__(cls, name, *parts, **options)
+            except PydanticUserError as error:
+                given = re.search(r"`(\w+) = ", str(error)) if error.code == "model-field-missing-annotation" else None
+                what = f"{given[1]} has no type: write {given[1]}: float = …" if given else one_line(error)
+                raise OptionError(f"{name}: {what}", fields=(given and given.groups()) or ()) from error
+
+
+class OptionsModel(BaseModel, metaclass=_Checked):
     """Base of all options: frozen, without unknown names. Invalid values raise OptionError, not ValidationError."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -30,7 +54,7 @@ class OptionsModel(BaseModel):
     if not TYPE_CHECKING:  # type checkers know what is frozen, and that options have names
 
         def __new__(cls, *values: Any, **_: Any) -> Any:
-            if values and cls.__init__ is OptionsModel.__init__:
+            if values and getattr(getattr(cls.__init__, "__code__", None), "co_argcount", 0) == 1:
                 raise OptionError(f"{cls.__name__} takes options by name, such as name=value, not {shown(values[0])}")
             return super().__new__(cls)
 
@@ -76,8 +100,8 @@ def reason(item: Mapping[str, Any]) -> str:
     for bound in BOUNDS.keys() & context:
         limit = context[bound]
         return f"must {BOUNDS[bound]} {_plain(limit) if isinstance(limit, float) else limit}"
-    if item["type"] == "tuple_type":
-        return "must be a list or tuple"
+    if item["type"] in REQUIRED:
+        return f"must be {REQUIRED[item['type']]}"
     if item["type"] == "literal_error":
         return f"must be {context['expected']}"
     own = context.get("error")

@@ -11,9 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
-from scrfd_trt import DetectorOptions, OptionError, SCRFDDetector, samples
+import overlays
+import scrfd_trt
+from scrfd_trt import (
+    Detection,
+    Detections,
+    DetectorOptions,
+    OptionError,
+    SCRFDDetector,
+    ScrfdError,
+    samples,
+    video,
+)
 from scrfd_trt._option_names import DEFAULTS, OTHER_NAMES, DetectorKeywords
 from scrfd_trt.backends import RecordedBackend
 
@@ -67,15 +79,87 @@ def test_mypy_checks_every_option_of_a_script(root, tmp_path):
         ),
         (
             {"xy": 1},
-            "no option 'xy'; the options are: threshold, iou, scales, min_face, rotations, max_faces, color",
+            "no option 'xy'; the options are: name, threshold, iou, scales, min_face, rotations, max_faces, color",
         ),
-        ({"model": "2.5g_bnkps"}, "model: did you mean name, an option of SCRFDDetector(…)"),
+        ({"model": "2.5g_bnkps"}, "model: did you mean name?"),
     ],
 )
 def test_names_of_other_libraries_are_answered(options, message):
     with pytest.raises(OptionError) as caught:
         SCRFDDetector(**options)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("detector(image, 0.3)", "SCRFDDetector object: pass 0.3 by name: threshold=…, max_faces=…"),
+        ("detector.detect_batch(image=[image])", "no option 'image'; did you mean 'images'?"),
+        (
+            "faces.plot(labels=False)",
+            "no option 'labels'; the options are: image, color; overlays.create",
+        ),
+        ("faces.crop(padding=0.2)", "no option 'padding'; did you mean 'margin'?"),
+        ("faces.align(image_size=112)", "no option 'image_size'; did you mean 'size'?"),
+        ("faces.nms(threshold=0.3)", "no option 'threshold'; did you mean 'iou'?"),
+        (
+            "faces.to_csv('a.csv')",
+            "to_csv(…): pass 'a.csv' by name: image=…; it returns text, which Path",
+        ),
+        ("faces.save('a.jpg', exist_ok=True)", "no option 'exist_ok'; did you mean 'overwrite'?"),
+        ("faces.inside(0, 0, 9, 9)", "inside(…) takes region, and not also 0; write inside((x1, y1, x2, y2))"),
+        ("Detections.concat(faces, faces)", "concat(…) takes parts, and not also <Detections: "),
+        ("Detections(xyxy=[], image_size=(1, 1))", "no option 'xyxy'; did you mean 'boxes'?"),
+        ("Detection(bbox=(1, 2, 3, 4))", "no option 'bbox'; did you mean 'box'?"),
+        ("Detections.from_rows([(0, 0)], (9, 9))", "rows must be Detection objects or dicts"),
+        ("Detections.from_rows([row], image.shape[:2])", "boxes lie outside of 720×1280, and inside of 1280×720"),
+        ("overlays.create('blur', 3)", "create(…) takes name, and not also 3; options follow by name"),
+        ("overlays.create('blur')(image, faces, output=3)", "no option 'output'; did you mean 'out'?"),
+        ("overlays.create('blur', strength='x')", "overlay 'blur': strength: must be a number (it is 'x')"),
+        ("overlays.create('image', picture=image)", "overlay 'image': picture: must be the path of a file (it is arr"),
+        (
+            "overlays.create('boxes', box_color=(255, 0, 0))",
+            "overlay 'boxes': box_color: use '#ff0000' if these numbers are RGB, '#0000ff' if they are BGR (it is ",
+        ),
+        ("overlays.Blur(0.3)", "Blur takes options by name, such as name=value, not 0.3"),
+        ("overlays.draw_box(image, colour='red')", "no option 'colour'; did you mean 'color'?"),
+        ("type('Mine', (overlays.OverlayModel,), {'level': 3})", "Mine: level has no type: write level: float = …"),
+        ("scrfd_trt.video.detect_video('a.mp4', output='b', detector=1)", "no option 'output'; did you mean 'faces_"),
+        ("scrfd_trt.video.VideoReader(path='a.mp4')", "no option 'path'; did you mean 'source'?"),
+        ("overlays.skull(image, faces)", "module 'overlays' has no attribute 'skull'; use overlays.create('skull')"),
+    ],
+)
+def test_wrong_calls_are_answered_in_one_line(root, line, message):
+    row = Detection((1000, 9, 1100, 99), 0.5)
+    names: dict[str, Any] = {"overlays": overlays, "scrfd_trt": scrfd_trt, "image": np.zeros((720, 1280, 3), np.uint8)}
+    with SCRFDDetector.from_backend(RecordedBackend(root / "tests/data/recorded/500m_fp16.npz")) as detector:
+        names |= {"Detection": Detection, "Detections": Detections, "detector": detector, "row": row}
+        with pytest.raises((ScrfdError, AttributeError)) as caught:
+            eval(line, names | {"faces": Detections.from_rows([row], (1280, 720))})
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert overlays.create("boxes", box_color=(0, 255, 0)) == overlays.create("boxes", box_color="#00ff00")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(
+            getattr(Detections, name)
+            for name in vars(Detections)
+            if name[0] != "_" and callable(getattr(Detections, name))
+        ),
+        *(SCRFDDetector, SCRFDDetector.from_pretrained, SCRFDDetector.from_onnx, SCRFDDetector.from_engine),
+        *(SCRFDDetector.detect, SCRFDDetector.stream, SCRFDDetector.submit, SCRFDDetector.warmup, SCRFDDetector.pinned),
+        *(member for name in video.__all__ if inspect.isfunction(member := getattr(video, name))),
+        *(video.VideoReader, video.VideoWriter, video.LiveReader, video.Tracker, video.FacesReader, video.FacesWriter),
+        *(scrfd_trt.build_engine, scrfd_trt.inspect_engine, scrfd_trt.models.fetch, scrfd_trt.YUVImage),
+    ],
+)
+def test_unknown_arguments_name_what_there_is(function):
+    first = next(iter(inspect.signature(function).parameters), "")
+    with pytest.raises(OptionError, match=r"^no option 'nothing_like_it'; the(re are no)? options"):
+        function(nothing_like_it=1) if first != "self" else function(None, nothing_like_it=1)
 
 
 @pytest.mark.parametrize("path", [5, None, "", b"face.onnx"])
@@ -104,7 +188,7 @@ def test_options_of_a_detector_are_read_only(root, name):
 
 
 def test_arguments_without_names_and_batches_of_streams(root):
-    with pytest.raises(TypeError, match=r"^SCRFDDetector\.__init__\(\) takes from 1 to 2 positional"):
+    with pytest.raises(OptionError, match=r"^SCRFDDetector\(…\): pass 'cpu' by name: device=…$"):
         SCRFDDetector("500m_bnkps", "cpu")  # type: ignore[call-arg, misc]
     backend = RecordedBackend(root / "tests/data/recorded/500m_fp16.npz")
     with (

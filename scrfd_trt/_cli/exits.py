@@ -58,8 +58,6 @@ CALLS = {"faces_file": "detect_video()"}  # what library messages suggest in pla
 HINTS = {"--damaged": ", or use --damaged keep"}  # what follows messages in place of "see" and these flags
 ORIGINS = "scrfd_trt.origins"  # key in :attr:`typer.Context.meta` of files and variables by the flags that they set
 MISSING = {"Missing option '--overlay'": ": name one, such as --overlay skull; 'scrfd-trt overlays' lists all"}
-REQUIRED = {"int_parsing": "a whole number", "float_parsing": "a number", "bool_parsing": "true or false"}
-"""What pydantic requires, by its types of errors."""
 UNITS = {"MILLION": " million", "SECONDS": " seconds", "MIB": " MiB"}  # what follows a number, by the option's metavar
 
 # The base of typer's usage errors has no public name in every version.
@@ -132,7 +130,7 @@ def _reason(error: Any) -> str:
         from scrfd_trt._options import reason  # noqa: PLC0415 - pydantic is slow to import
 
         item = error.__cause__.errors()[0]
-        why = f"must be {REQUIRED[item['type']]}" if item["type"] in REQUIRED else reason(item)
+        why = reason(item)
         unit = UNITS.get(getattr(getattr(error, "param", None), "metavar", ""), "")
         value = "" if repr(item["input"]) in why else f"{unit}, not {item['input']}"
         return f"{text.partition(': ')[0]}: {why.rstrip('.')}{value}"

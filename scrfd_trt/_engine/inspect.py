@@ -30,6 +30,7 @@ from scrfd_trt._engine.plan import (
     record_path,
 )
 from scrfd_trt._engine.runtime import check_gpu, find_runner, lean_runtime_path, open_plan
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 from scrfd_trt.backends._onnxruntime import read_tensors
 from scrfd_trt.errors import MissingDependencyError, ModelFormatError, ScrfdError
@@ -165,6 +166,7 @@ def _amount(size: int) -> str:
 Facts = dict[str, Any]  # fields of an EngineReport; ``reasons`` are errors
 
 
+@explained_options
 def inspect_engine(
     path: str | os.PathLike[str],
     *,

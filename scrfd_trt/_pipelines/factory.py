@@ -21,6 +21,7 @@ from scrfd_trt._engine.cache import EngineKey, open_or_build
 from scrfd_trt._engine.plan import RTX_CAPABILITIES, dotted, read_plan
 from scrfd_trt._engine.progress import BuildProgress
 from scrfd_trt._engine.runtime import opener
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.base import Pipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
@@ -117,6 +118,7 @@ def open_engine(
         raise error.within(path) from error
 
 
+@explained_options
 @memory_errors("building the engine")
 def build_engine(
     onnx: str | os.PathLike[str],

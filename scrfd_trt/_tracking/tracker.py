@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.matching import MAX_DENSE_PAIRS, match, match_table, overlaps, take_best
 from scrfd_trt._tracking.motion import Motion
@@ -72,6 +73,7 @@ class _PendingFrame:
     low: tuple[Array, Array] | None = None
 
 
+@explained_options
 class Tracker:
     """Link the faces of a video to tracks.
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from scrfd_trt._files import locked
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import DownloadError, MissingDependencyError, ModelNotFoundError, OptionError, ScrfdError, shown
 from scrfd_trt.models._registry import Model, ProgressBar, get
 from scrfd_trt.models._store import HOME_VARIABLE, find, find_archive, home, manual_steps, unpack_placed
@@ -19,6 +20,7 @@ shows_bars = True
 """Whether downloads show a progress bar on a terminal unless they are told; the command line changes it."""
 
 
+@explained_options
 def fetch(
     name: Model | str, *, progress: ProgressBar | bool | None = None, download: bool = True, retries: int = 2
 ) -> Path:

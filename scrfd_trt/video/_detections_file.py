@@ -21,6 +21,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from scrfd_trt._files import atomic_file, atomic_path, output_errors
 from scrfd_trt._jobs.profile import measured
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._options import reason
 from scrfd_trt._tracking.faces import FrameFaces, Origin
 from scrfd_trt._tracking.options import TrackingOptions
@@ -171,6 +172,7 @@ _FRAME: TypeAdapter[_Frame] = TypeAdapter(_Frame)
 MISSING_LANDMARKS = ((np.nan, np.nan),) * 5
 
 
+@explained_options
 class FacesWriter:
     """Write the faces of a video; the file exists once the block has ended without an error.
 
@@ -315,6 +317,7 @@ def read_lines(file: BinaryIO, path: Path, item: str) -> Iterator[tuple[int, byt
         raise DetectionsError(f"{path}, after line {number}: {error.strerror or error}") from error
 
 
+@explained_options
 class FacesReader:
     """Read a file of :class:`FacesWriter`, or one in the same format, frame by frame; ``header`` is its first line.
 

@@ -16,6 +16,7 @@ import numpy as np
 from scrfd_trt._detections import Detections
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import grouped, prefetched
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._passes import Look
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.motion import Motion, Preview, estimate_motion, grey_size
@@ -97,6 +98,7 @@ class _PreparedFrame(NamedTuple):
     motion: Motion | None = None
 
 
+@explained_options
 def find_faces(
     reader: Reader,
     detector: FrameDetector,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions, tracking_of
 from scrfd_trt.video._canvas import OverlayFunction
@@ -28,6 +29,7 @@ class RenderedFrame(NamedTuple):
     faces: FrameFaces
 
 
+@explained_options
 def overlay_live(
     reader: Reader,
     detector: FrameDetector,

@@ -12,6 +12,7 @@ from functools import partial
 from threading import Condition, Event, Thread, current_thread
 from typing import Any
 
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import ClosedError, OptionError, VideoError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._animation_reader import AnimationReader
@@ -24,6 +25,7 @@ RETRY_SECONDS = (0.1, 10.0)  # pause before the first attempt to reconnect, and 
 STABLE_SECONDS = 10.0  # duration of a connection after which the pauses are short again
 
 
+@explained_options
 class LiveReader(FrameReader):
     """Read a camera or a stream.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt._jobs.stages import prefetched
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, VideoError, redact_password
 from scrfd_trt.video import _colors, _nvdec, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
@@ -157,6 +158,7 @@ class FrameReader(ABC):
         self.close()
 
 
+@explained_options
 class VideoReader(FrameReader):
     """Read a video.
 

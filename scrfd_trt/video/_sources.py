@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scrfd_trt._files import temporary_folder
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import OptionError, VideoError, redact_password
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._animation_reader import AnimationReader, open_animation
@@ -34,6 +35,7 @@ IMAGES_ONLY = ",".join(("image2", *_pyav.IMAGE_FORMATS))
 NUMBER = re.compile(r"%0?(\d*)d")
 
 
+@explained_options
 def open_source(
     name: Source,
     *,

@@ -16,6 +16,7 @@ import numpy as np
 from scrfd_trt._files import temporary_folder
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import prefetched
+from scrfd_trt._option_names import explained_options
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions, tracking_of
 from scrfd_trt.errors import DetectionsError, OptionError
@@ -65,6 +66,7 @@ def _no_progress(stage: Stage, done: int, total: int | None) -> None:
     pass
 
 
+@explained_options
 def detect_video(
     source: Source,
     faces_file: Source,
@@ -178,6 +180,7 @@ def _summary_of(file: FacesReader) -> Summary:
     return Summary(file.header.size, tracking.threshold, tracking.every)
 
 
+@explained_options
 def render_video(
     source: Source,
     output: Source,
@@ -303,6 +306,7 @@ def _check_frames_in_spans(file: FacesReader, selection: TrackSelection, reader:
         raise OptionError(f"{reader.name}: no frame lies {format_spans([span])}{lasts}", fields=[name], value=span)
 
 
+@explained_options
 def overlay_video(
     source: Source,
     output: Source,
@@ -377,6 +381,7 @@ def try_output(
     return constant_rate
 
 
+@explained_options
 def render_frames(
     reader: Reader,
     faces: Iterable[FrameFaces],

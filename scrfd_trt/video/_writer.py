@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import atomic_path
 from scrfd_trt._jobs.profile import measured
+from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
 from scrfd_trt.video import _colors, _extra_streams, _metadata, _pyav, _spherical
 from scrfd_trt.video._canvas import Canvas, OverlayFunction
@@ -134,6 +135,7 @@ class OutputWriter(ABC):
             self.discard()
 
 
+@explained_options
 class VideoWriter(OutputWriter):
     """Write a video with the properties of another one.
 

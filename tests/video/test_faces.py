@@ -194,7 +194,7 @@ def test_unknown_header_fields_are_dropped(tmp_path: Path) -> None:
         (
             0,
             HEAD.replace("{}", '{"every":"x"}'),
-            "line 1, tracking: every: Input should be a valid int",
+            "line 1, tracking: every: must be a whole number",
         ),
         (0, HEAD.replace("{}", "7"), "line 1, tracking: Input should be an object"),
         (2, "not json", "line 3: Invalid JSON"),
