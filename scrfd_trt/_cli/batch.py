@@ -18,26 +18,10 @@ from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.outputs import TAKEN
 from scrfd_trt._cli.progress import several_videos
 from scrfd_trt._image_files.metadata import DROPPED_ORDER
+from scrfd_trt._jobs.images import INPUT_ERRORS
 from scrfd_trt._jobs.stages import mapped
-from scrfd_trt.errors import (
-    BackendError,
-    DetectionsError,
-    ImageError,
-    MissingDependencyError,
-    OptionError,
-    OutputError,
-    OverlayError,
-    ScrfdError,
-    VideoError,
-)
+from scrfd_trt.errors import OptionError, ScrfdError
 from scrfd_trt.video import Summary
-
-INPUT_ERRORS = (
-    *(ImageError, VideoError, BackendError, DetectionsError, OutputError, OverlayError),
-    *(OptionError, MemoryError),  # an option may not fit one of the inputs
-    MissingDependencyError,  # videos and some formats of images require packages
-)
-"""Errors that concern one input only."""
 
 MANY = 100  # inputs of jobs whose speed is printed
 

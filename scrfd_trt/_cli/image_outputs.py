@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._cli import outputs
-from scrfd_trt._cli.decoders import OpenedImage
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._detections import Detections
 from scrfd_trt._formats import yolo_lines
 from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.write import is_writable, storable
+from scrfd_trt._jobs.decoders import OpenedImage
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError, OutputError
 

@@ -113,6 +113,11 @@ class Source:
         if self.ledger is not None:
             self.ledger.record(self.path, None if failed else self.stamp, self.copy)
 
+    def content(self) -> Path:
+        """Return the path of an image; raise ImageError if there is a problem."""
+        self.check()
+        return self.path
+
     def check(self) -> None:
         """Raise ImageError if there is a problem."""
         if self.problem:

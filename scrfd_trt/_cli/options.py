@@ -22,6 +22,7 @@ from scrfd_trt._cli.option_table import OPTIONS
 from scrfd_trt._cli.settings import GeneralArgs
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files.frames import MILLION, Limits
+from scrfd_trt._jobs.decoders import ImageSettings
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Cover, EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video
@@ -232,16 +233,6 @@ class VideoArgs:
             overwrite,
             self.keep_doubtful,
         )
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """How images are read, and how many at a time."""
-
-    limits: Limits
-    damaged: Damaged
-    workers: int | None = None
-    """Number of threads that read, and of those that write; None: one per CPU core."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ import typer
 from scrfd_trt._cli import console, live, outputs, results
 from scrfd_trt._cli.batch import Tally, process_videos
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.decoders import OpenedImage
 from scrfd_trt._cli.detections_files import check_inputs
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.help_panels import TYPED
 from scrfd_trt._cli.image_faces import ImageFaces
-from scrfd_trt._cli.images import FaceFinder, FileFinder, ImageResult, ModelFinder, detect_images, run_size
+from scrfd_trt._cli.images import FaceFinder, FileFinder, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.jobs import Job, Shard
 from scrfd_trt._cli.looks import OWN_LOOKS, Looks
@@ -56,6 +55,8 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.write import image_format, storable
+from scrfd_trt._jobs.decoders import OpenedImage
+from scrfd_trt._jobs.images import ImageResult
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt.errors import MissingDependencyError, OptionError

@@ -14,11 +14,11 @@ import numpy as np
 from rich.text import Text
 
 from scrfd_trt._cli import console, exits, outputs
-from scrfd_trt._cli.images import ImageResult
 from scrfd_trt._cli.options import parse_choice
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import kept_file
 from scrfd_trt._formats import CSV_HEADER, csv_lines, json_categories, json_coco, json_faces, plain, wider_block
+from scrfd_trt._jobs.images import ImageResult
 from scrfd_trt._jobs.ledger import Ledger
 from scrfd_trt._parquet import ParquetFile, load_pyarrow
 from scrfd_trt.errors import OptionError

@@ -1,1 +1,1 @@
-"""The stages that read, detect, draw and write at the same time; knows neither file formats nor GPUs."""
+"""The stages that read, detect, draw and write at the same time, and what is done; knows nothing of GPUs."""

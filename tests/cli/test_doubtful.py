@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from scrfd_trt import Detections, _doubtful
-from scrfd_trt._cli import images
 from scrfd_trt._doubtful import CELL, SIDE, Sample, View
+from scrfd_trt._jobs import images
 from scrfd_trt.video import _copy_search
 
 pytestmark = pytest.mark.slow

@@ -16,8 +16,8 @@ import pytest
 
 from scrfd_trt import _files
 from scrfd_trt._cli.batch import Tally
-from scrfd_trt._cli.decoders import OpenedImage
 from scrfd_trt._cli.jobs import Shard, listed_paths
+from scrfd_trt._jobs.decoders import OpenedImage
 from scrfd_trt.errors import OptionError
 
 from .conftest import files_below

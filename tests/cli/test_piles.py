@@ -24,9 +24,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from scrfd_trt._cli import decoders, images, outputs, results
+from scrfd_trt._cli import outputs, results
 from scrfd_trt._formats import json_faces
 from scrfd_trt._image_files import ImageFile, ImageFrame, open_image
+from scrfd_trt._jobs import decoders, images
 from scrfd_trt._jobs.processes import forked
 from scrfd_trt.errors import BackendError
 

@@ -16,10 +16,10 @@ from scrfd_trt import samples
 from scrfd_trt._cli import console, options, outputs, results
 from scrfd_trt._cli.bench_cpu import time_detect
 from scrfd_trt._cli.detector import open_detector
-from scrfd_trt._cli.images import ImageResult
 from scrfd_trt._cli.inputs import exists, is_folder, is_regular_file
 from scrfd_trt._cli.option_table import option
 from scrfd_trt._detections import Detections
+from scrfd_trt._jobs.images import ImageResult
 from scrfd_trt.errors import OptionError
 
 FOLDER = Path("scrfd-demo")

@@ -13,13 +13,12 @@ from rich.text import Text
 
 from scrfd_trt._cli import console, live, options, outputs, results
 from scrfd_trt._cli.batch import Tally, process_videos
-from scrfd_trt._cli.decoders import decoding_processes
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector, parse_rotations
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.help_panels import TYPED
 from scrfd_trt._cli.image_outputs import ImageOutputs, check_show, plan_crops, plan_labels
-from scrfd_trt._cli.images import ImageResult, ModelFinder, detect_images, run_size
+from scrfd_trt._cli.images import ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source, is_folder, same_file_key
 from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options
@@ -28,6 +27,8 @@ from scrfd_trt._cli.options import VideoSettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._cli.video_report import headline, tracks_table
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._jobs.decoders import decoding_processes
+from scrfd_trt._jobs.images import ImageResult
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Summary
@@ -147,7 +148,7 @@ def detect(
                 # On a terminal, the results themselves show progress. A closed stdout is None.
                 bar = not messages.quiet and (output is not None or not (sys.stdout and sys.stdout.isatty()))
                 if images:
-                    finder = ModelFinder.of(detector, image.batch, repeat or 0)
+                    finder = ModelFinder.of(detector, image.batch, repeat=repeat or 0)
                     with (
                         writing() as writer,
                         detect_images(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import mmap
 import sys
@@ -10,24 +11,26 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._cli import console
-from scrfd_trt._cli.inputs import Source
-from scrfd_trt._cli.options import ImageSettings
 from scrfd_trt._detections import Detections
 from scrfd_trt._devices import usable_cores
 from scrfd_trt._formats import columns, json_rows
 from scrfd_trt._image_files import ImageFile, open_image
+from scrfd_trt._image_files.frames import DEFAULT, Limits
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.metadata_blocks import FURTHER
+from scrfd_trt._image_files.read import Damaged
 from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._jobs.processes import Calls, LostProcessError, forked
 from scrfd_trt._jobs.stages import grouped
 from scrfd_trt.errors import ImageError, ScrfdError
+
+logger = logging.getLogger("scrfd_trt")
 
 MAX_BYTES = 1 << 30  # of the images that are read and not yet detected and written
 MIN_TO_FORK, MIN_FORKS, MAX_SLOT, SAMPLES, GROUP = 200, 6, 16_000_000, 8, 4
@@ -35,19 +38,40 @@ MIN_TO_FORK, MIN_FORKS, MAX_SLOT, SAMPLES, GROUP = 200, 6, 16_000_000, 8, 4
 of a message."""
 
 
+class ImageSource(Protocol):
+    """An image of a job."""
+
+    @property
+    def name(self) -> Path | str:
+        """What messages and results call it."""
+
+    def content(self) -> Path | bytes:
+        """Return the path or the content of the file; raise ImageError if there is none."""
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images are read, and how many at a time."""
+
+    limits: Limits = DEFAULT
+    damaged: Damaged = "stop"
+    workers: int | None = None
+    """Number of threads that read, and of those that write; None: one per CPU core."""
+
+
 @dataclass(frozen=True)
 class OpenedImage:
     """An image file that is being read."""
 
-    source: Source
+    source: Any
+    """The :class:`ImageSource`."""
     file: ImageFile
     metadata: Metadata
 
     @classmethod
-    def open(cls, source: Source, settings: ImageSettings) -> OpenedImage:
+    def open(cls, source: ImageSource, settings: ImageSettings) -> OpenedImage:
         """Read the header of an image file; raise ImageError if that fails."""
-        source.check()
-        file = open_image(source.path, limits=settings.limits, damaged=settings.damaged)
+        file = open_image(source.content(), limits=settings.limits, damaged=settings.damaged)
         metadata = read_metadata(file.data, file.kind)
         if file.count > 1:  # they are read, too
             metadata = replace(metadata, others=metadata.others - {FURTHER})
@@ -75,8 +99,8 @@ class Decoders:
     first time takes a process half as long as to decode.
     """
 
-    def __init__(self, sources: Sequence[Source], settings: ImageSettings, slot_size: int, workers: int) -> None:
-        self._sources, self._settings, self.slot_size, self.workers = sources, settings, slot_size, workers
+    def __init__(self, known: Sequence[ImageSource], settings: ImageSettings, slot_size: int, workers: int) -> None:
+        self._known, self._settings, self.slot_size, self.workers = known, settings, slot_size, workers
         count = MAX_BYTES // slot_size
         self.group = min(GROUP, count)
         self._slots = np.frombuffer(mmap.mmap(-1, count * slot_size), np.uint8).reshape(count, slot_size)
@@ -92,29 +116,34 @@ class Decoders:
         with forked(self._serve, self.workers) as self._calls, ExitStack() as stack:
             threads = ThreadPoolExecutor(self.workers, "scrfd-trt-job")
             stack.callback(threads.shutdown, cancel_futures=True)
-            count = min(len(self._sources), len(self._slots) // 2 // self.group * self.group)
+            count = min(len(self._known), len(self._slots) // 2) // self.group * self.group
             for numbers in grouped(range(count), self.group):
                 self._begun[numbers[0]] = threads.submit(self._decode, numbers)
             yield self
 
-    def decode(self, numbers: Sequence[int]) -> Sequence[Decoded | Exception | None]:
-        """Decode images by their numbers, from 0 on; return the error of a bad one, None if this process must."""
-        begun = self._begun.pop(numbers[0], None)
-        return self._decode(numbers) if begun is None else begun.result()
+    def decode(self, numbered: Sequence[tuple[int, ImageSource]]) -> Sequence[Decoded | Exception | None]:
+        """Decode images, numbered from 0 on; return the error of a bad one, None if this process must.
 
-    def _decode(self, numbers: Sequence[int]) -> Sequence[Decoded | Exception | None]:
+        Those that the processes do not know are pickled.
+        """
+        begun = self._begun.pop(numbered[0][0], None)
+        if begun is not None:
+            return begun.result()
+        return self._decode([number if number < len(self._known) else source for number, source in numbered])
+
+    def _decode(self, images: Sequence[int | ImageSource]) -> Sequence[Decoded | Exception | None]:
         slots: list[int] = []
         try:
             with self._calls.process() as process:
                 if process is None:
-                    return [None] * len(numbers)
-                slots += self._take(process.number, len(numbers))
-                answers = process.call("decode", numbers, slots)
+                    return [None] * len(images)
+                slots += self._take(process.number, len(images))
+                answers = process.call("decode", images, slots)
         except LostProcessError as error:
             self._lose(error, slots)
-            if error.in_call and len(numbers) == 1:
+            if error.in_call and len(images) == 1:
                 return [ImageError(f"the process that decodes it ended with {error}; is there enough memory?")]
-            return [one for number in numbers for one in self._decode([number])]
+            return [one for image in images for one in self._decode([image])]
         return [self._decoded(*pair) for pair in zip(slots, answers, strict=True)]
 
     def _take(self, process: int, count: int) -> list[int]:
@@ -135,7 +164,7 @@ class Decoders:
             self.give(slot)
         if not self._has_warned:
             self._has_warned = True
-            console.warning(f"a process that decodes images ended with {error}; the job goes on without it")
+            logger.warning("a process that decodes images ended with %s; the job goes on without it", error)
 
     def give(self, slot: int) -> None:
         """Give the slot of an image back."""
@@ -164,10 +193,13 @@ class Decoders:
         with redirected_stderr():  # once for all
             return [*map(self._format if call == "format" else self._decode_into, *arguments)]
 
-    def _decode_into(self, number: int, slot: int) -> tuple[list[str], bool, tuple[int, ...]] | Exception | None:
+    def _decode_into(
+        self, source: int | ImageSource, slot: int
+    ) -> tuple[list[str], bool, tuple[int, ...]] | Exception | None:
         """Decode an image into a slot; return None if it does not fit."""
         try:
-            image = OpenedImage.open(self._sources[number], self._settings)
+            source = self._known[source] if isinstance(source, int) else source
+            image = OpenedImage.open(source, self._settings)
             if image.file.count > 1 or image.size > 2 * self.slot_size:
                 return None
             (frame,) = image.file.frames()
@@ -190,12 +222,18 @@ class Decoders:
 
 
 @contextmanager
-def decoding_processes(sources: Sequence[Source], settings: ImageSettings) -> Iterator[Decoders | None]:
-    """Fork processes that decode images, before threads run; yield None where they are not worth it."""
-    workers = min(settings.workers or usable_cores(), len(sources))
+def decoding_processes(
+    known: Sequence[ImageSource], settings: ImageSettings, count: int | None = None
+) -> Iterator[Decoders | None]:
+    """Fork processes that decode images, before threads run; yield None where they are not worth it.
+
+    ``known`` are the first of ``count`` images, or all, of which some tell how large they are.
+    """
+    count = len(known) if count is None else count
+    workers = min(settings.workers or usable_cores(), count)
     size = 0
-    if sys.platform == "linux" and len(sources) >= MIN_TO_FORK and workers >= MIN_FORKS:
-        for source in sources[:: -(-len(sources) // SAMPLES)]:
+    if sys.platform == "linux" and count >= MIN_TO_FORK and workers >= MIN_FORKS:
+        for source in known[:: -(-len(known) // SAMPLES)]:
             with suppress(ScrfdError, MemoryError):
                 found = OpenedImage.open(source, settings).size
                 size = max(size, found if found <= MAX_SLOT else 0)
@@ -204,5 +242,5 @@ def decoding_processes(sources: Sequence[Source], settings: ImageSettings) -> It
         decoders = None
         if size:
             with suppress(OSError):  # a limit of memory or processes: threads decode
-                decoders = stack.enter_context(Decoders(sources, settings, size, workers).started())
+                decoders = stack.enter_context(Decoders(known, settings, size, workers).started())
         yield decoders
