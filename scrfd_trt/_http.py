@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, TimeoutError  # noqa: A004 - that of Python 3.10
 from contextlib import contextmanager
-from typing import BinaryIO
-from urllib.parse import urljoin
+from typing import Any, BinaryIO
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import ImageError, ScrfdError, one_line
@@ -18,15 +19,22 @@ from scrfd_trt.errors import ImageError, ScrfdError, one_line
 CHUNK = 1 << 16
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and to wait for more bytes
 MAX_REDIRECTS = 5
+Resolve = Callable[[SplitResult], str]
+"""Returns the IP address to connect to for a parsed address, or raises ImageError; called again for each redirect."""
 
 
 @contextmanager
-def answered(url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
+def answered(
+    url: str, headers: Mapping[str, str] | None = None, resolve: Resolve | None = None
+) -> Iterator[requests.Response]:
     """Yield the answer to a GET request, whose body is not read yet; follow redirects, without reading theirs."""
     sent = {"Accept-Encoding": "identity", "User-Agent": f"scrfd_trt/{__version__}", **(headers or {})}
     with requests.Session() as session:
         for _ in range(MAX_REDIRECTS + 1):
-            with session.get(url, headers=sent, stream=True, timeout=TIMEOUT, allow_redirects=False) as response:
+            place = url
+            if resolve is not None:
+                place, sent["Host"] = _resolved(session, urlsplit(url), resolve)
+            with session.get(place, headers=sent, stream=True, timeout=TIMEOUT, allow_redirects=False) as response:
                 target = session.get_redirect_target(response)
                 if target is None:
                     yield response
@@ -35,13 +43,34 @@ def answered(url: str, headers: Mapping[str, str] | None = None) -> Iterator[req
     raise requests.TooManyRedirects(f"more than {MAX_REDIRECTS} redirects")
 
 
-def copy_body(url: str, file: BinaryIO, max_bytes: int, max_seconds: float) -> None:
+def _resolved(session: requests.Session, parts: SplitResult, resolve: Resolve) -> tuple[str, str]:
+    """Return an address with the IP address that its name has, and the name for the Host header."""
+    address = resolve(parts)
+    session.trust_env = False  # a proxy would resolve the name again, and .netrc has passwords
+    session.mount("https://", _Named(parts.hostname or ""))
+    host = parts.netloc.rpartition("@")[2]
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=(f"[{address}]" if ":" in address else address) + port).geturl(), host
+
+
+class _Named(HTTPAdapter):
+    """Connects to IP addresses, and checks the certificate of a name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **settings: Any) -> None:
+        super().init_poolmanager(*args, server_hostname=self._name, assert_hostname=self._name, **settings)
+
+
+def copy_body(url: str, file: BinaryIO, max_bytes: int, max_seconds: float, resolve: Resolve | None = None) -> None:
     """Write the body of an answer to a file; raise ImageError where that fails, or takes more than the limits."""
     answer: Future[None] = Future()
 
     def run() -> None:
         try:
-            _copy(url, file, max_bytes, time.monotonic() + max_seconds)
+            _copy(url, file, max_bytes, time.monotonic() + max_seconds, resolve)
             answer.set_result(None)
         except Exception as error:  # noqa: BLE001 - raised by the future
             answer.set_exception(error)
@@ -61,9 +90,9 @@ def copy_body(url: str, file: BinaryIO, max_bytes: int, max_seconds: float) -> N
         raise ImageError(f"the file cannot be downloaded ({why})") from error
 
 
-def _copy(url: str, file: BinaryIO, max_bytes: int, end: float) -> None:
+def _copy(url: str, file: BinaryIO, max_bytes: int, end: float, resolve: Resolve | None) -> None:
     size = 0
-    with answered(url) as response:
+    with answered(url, resolve=resolve) as response:
         if response.status_code != requests.codes.ok:
             raise ImageError(f"{status(response)}: check the address")
         length = content_length(response) or 0

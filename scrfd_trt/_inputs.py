@@ -16,7 +16,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import cv2
 import numpy as np
@@ -341,9 +341,17 @@ def download(address: str, **limits: Any) -> bytes:
 
 
 def download_to(
-    file: BinaryIO, address: str, *, max_bytes: int = MAX_FILE_BYTES, max_seconds: float = MAX_SECONDS
+    file: BinaryIO,
+    address: str,
+    *,
+    max_bytes: int = MAX_FILE_BYTES,
+    max_seconds: float = MAX_SECONDS,
+    resolve: Callable[[SplitResult], str] | None = None,
 ) -> None:
-    """Write the file at an ``http`` or ``https`` address; raise ImageError where that fails or exceeds the limits."""
+    """Write the file at an ``http`` or ``https`` address; raise ImageError where that fails or exceeds the limits.
+
+    ``resolve`` returns the IP address to connect to, also for redirects, or raises ImageError.
+    """
     name = shown_address(address)
     if not is_address(address):
         raise ImageError("an address must begin with https:// or http://", subject=name)
@@ -353,6 +361,6 @@ def download_to(
         hint = 'reading a file from an address requires requests: pip install "scrfd-trt[download]"'
         raise MissingDependencyError(hint, subject=name) from error
     try:
-        _http.copy_body(address, file, max_bytes, max_seconds)
+        _http.copy_body(address, file, max_bytes, max_seconds, resolve)
     except ImageError as error:
         raise error.within(name) from error

@@ -118,30 +118,6 @@ def test_webcam_covers_the_faces_of_each_frame(run_example, photo):
         run_example("webcam.py", "--camera", photo.parent / "nothing.avi", "--save", target)
 
 
-def test_service_detects_and_covers_faces(root, network_500m):
-    testclient = pytest.importorskip("fastapi.testclient")
-    pytest.importorskip("httpx")
-    app = runpy.run_path(str(root / "examples" / "service.py"))["app"]
-    content = cv2.imencode(".png", SCENE.image)[1].tobytes()
-    with testclient.TestClient(app) as client:
-        found = client.post("/faces", files={"picture": content}).json()
-        assert (len(found["faces"]), found["image_size"]) == (len(SCENE.faces), [1280, 720])
-        drawn = client.post("/overlay", params={"spec": "solid:fill=white"}, files={"picture": content})
-        assert drawn.headers["content-type"] == "image/jpeg"
-        image = cv2.imdecode(np.frombuffer(drawn.content, np.uint8), cv2.IMREAD_COLOR)
-        face, corner = face_and_corner(np.abs(image.astype(float) - SCENE.image).mean(axis=2))
-        assert face > 60
-        assert corner < 5
-        for spec in ("image:picture=/etc/hostname", "skull:image=/etc/hostname", "solid:fill=nocolour", "nope"):
-            assert client.post("/overlay", params={"spec": spec}, files={"picture": content}).status_code == 422
-        assert client.post("/faces", files={"picture": b"no picture"}).status_code == 422
-        assert client.post("/faces", files={"picture": bytes(20 * 2**20 + 1)}).status_code == 413
-        bomb = cv2.imencode(".png", np.zeros((7072, 7072), np.uint8))[1].tobytes()
-        assert len(bomb) < 2**20
-        refused = client.post("/faces", files={"picture": bomb})
-        assert (refused.status_code, refused.json()["detail"]) == (413, "the picture has more than 50 million pixels")
-
-
 def test_embeddings_tell_faces_apart(run_example, photo, tmp_path):
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT

@@ -24,6 +24,7 @@ COMMANDS = {
     "overlay": "Draw overlays on faces in images and videos.",
     "overlays": "List the overlays, show the options of one, or make one.",
     "studio": "Open a local page to try overlays.",
+    "serve": "Run a web service that detects faces.",
     "models": "List the models and their file locations.",
     "build": "Build a TensorRT engine from a model.",
     "inspect": "Describe engines and models, and check whether this machine can use them.",

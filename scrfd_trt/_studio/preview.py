@@ -19,9 +19,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from scrfd_trt._image_files import ImageFrame
-from scrfd_trt._studio.access import Access
-from scrfd_trt._studio.guard import Guard, new_server
 from scrfd_trt._studio.uploads import shrink
+from scrfd_trt._web.access import Access
+from scrfd_trt._web.guard import Guard, new_server
 from scrfd_trt.video._colors import to_bgr
 
 SIDE = 1280  # longest side in pixels of the picture shown

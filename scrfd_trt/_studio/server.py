@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import socket
 import threading
 import weakref
@@ -21,11 +20,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._studio.access import Access
-from scrfd_trt._studio.guard import Guard, Receive, Scope, Send, new_server
 from scrfd_trt._studio.page import Page
 from scrfd_trt._studio.session import Budget, Session
 from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
+from scrfd_trt._web.access import Access
+from scrfd_trt._web.guard import Guard, Receive, Scope, Send, new_server, stop_on_hangup
 
 FORM_OVERHEAD = 64 * 1024  # bytes that the form around an uploaded file may take
 MAX_PAGES = 32
@@ -45,7 +44,7 @@ def serve(
     """Serve the page, for a detector of the caller that ``model`` names, on listening sockets until Ctrl-C."""
     delete_abandoned()
     application, close = create_application(detector, access, model=model, max_upload=max_upload)
-    _stop_on_hangup()
+    stop_on_hangup()
     if open_address:
         threading.Thread(target=webbrowser.open, args=(open_address,), daemon=True).start()
     try:
@@ -140,10 +139,3 @@ def framework_log() -> Iterator[None]:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
-
-
-def _stop_on_hangup() -> None:
-    """Stop on SIGHUP as on SIGTERM, unless nohup has set it to be ignored."""
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))

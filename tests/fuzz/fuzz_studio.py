@@ -53,7 +53,7 @@ def studio() -> tuple[Any, Errors]:
     """Start the studio on a thread; return where it listens, and its errors."""
     from scrfd_trt import SCRFDDetector, samples
     from scrfd_trt._studio import server as studio_server
-    from scrfd_trt._studio.access import Access
+    from scrfd_trt._web.access import Access
 
     detector = SCRFDDetector.from_backend(module_of_tests("cli/spot_network.py").SpotBackend(), threshold=0.05)
     studio_server.MAX_PAGES = studio_server.MAX_WAITING = 10**6  # each case opens a page, and nobody closes them

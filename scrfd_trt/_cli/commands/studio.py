@@ -11,7 +11,7 @@ from typing import Annotated
 from scrfd_trt._cli import console, options, signals
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.option_table import option
-from scrfd_trt._studio.access import Access
+from scrfd_trt._web.access import Access
 from scrfd_trt.errors import MissingDependencyError, OptionError
 
 MIN_THRESHOLD = 0.05
@@ -54,7 +54,7 @@ def studio(
         except ImportError as error:
             raise MissingDependencyError('studio needs nicegui: pip install "scrfd-trt[studio]"') from error
         with ExitStack() as stack:
-            listeners = [stack.enter_context(listener) for listener in _listen(host, port)]
+            listeners = [stack.enter_context(listener) for listener in listen(host, port)]
             detector = stack.enter_context(open_detector(model, device, threshold=MIN_THRESHOLD, iou=options.IOU))
             names = [listener.getsockname() for listener in listeners]
             access = Access(host, [name[0] for name in names], names[0][1])
@@ -92,7 +92,7 @@ def _own_addresses(host: str) -> list[str]:
     return []
 
 
-def _listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int) -> list[socket.socket]:
     """Return a listening socket for each address of the host, all with one port; raise OptionError without any."""
     listeners: list[socket.socket] = []
     failure = OSError()

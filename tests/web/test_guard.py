@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from scrfd_trt._studio import guard
-from scrfd_trt._studio.access import Access
-from scrfd_trt._studio.guard import Guard
+from scrfd_trt._web import guard
+from scrfd_trt._web.access import Access
+from scrfd_trt._web.guard import Guard
 
 Application = Callable[..., Awaitable[None]]
 LIMIT = 1000

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.datastructures import MutableHeaders
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from scrfd_trt._studio.access import Access, Answer
+from scrfd_trt._web.access import Answer
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -26,8 +28,11 @@ GRACE_SECONDS = 20.0
 MIN_BYTES_PER_SECOND = 16 * 1024  # a body that stays slower than this, after a time of grace, is given up
 MAX_CONNECTIONS = 256
 MAX_MESSAGE = 1 << 20  # bytes of a WebSocket message; the page sends values of controls
-FIRST_REQUEST_SECONDS = 20.0  # time for the headers of a connection's first request
+HEAD_SECONDS = 20.0  # time for the headers of a request
+MAX_HEAD = 1 << 19  # bytes that arrive before a request begins: its headers, and the start of its body
 STOP_SECONDS = 3
+DRAIN_SECONDS = 2.0  # time at the end in which further requests are answered, and connections closed after each
+JSON_TYPE = (b"content-type", b"application/json")
 
 POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; base-uri 'none'; object-src 'none'; "
@@ -48,21 +53,45 @@ BUSY = Answer(503, b"too many files are uploaded at once; try again later")
 _logger = logging.getLogger(__name__)
 
 
+class Refusing(Protocol):
+    """Decides on requests by their headers, as :class:`~scrfd_trt._web.access.Access`."""
+
+    def answer(self, scope: Mapping[str, Any]) -> Answer | None:
+        """Return the answer to a request that the application must not see; None for all others."""
+
+
 class Guard:
-    """An ASGI application around another one, with limited bodies; only ``cacheable`` paths are kept in caches."""
+    """An ASGI application around another one, with limited bodies; only ``cacheable`` paths are kept in caches.
+
+    ``busy`` is the answer to bodies that together are more than ``max_held``. With ``as_json``, refusals look as those
+    of FastAPI.
+    """
 
     grace = GRACE_SECONDS
+    draining = False  # whether connections end after their next answer
 
-    def __init__(self, app: Application, access: Access, max_body: int, *, cacheable: tuple[str, ...] = ()) -> None:
-        self.app, self._access, self._cacheable = app, access, cacheable
-        self.max_body, self.held = max_body, 0
+    def __init__(
+        self,
+        app: Application,
+        access: Refusing,
+        max_body: int,
+        *,
+        max_held: int = 0,
+        cacheable: tuple[str, ...] = (),
+        headers: Mapping[str, str] = HEADERS,
+        busy: Answer = BUSY,
+        as_json: bool = False,
+    ) -> None:
+        self.app, self._access, self.cacheable, self.headers = app, access, cacheable, headers
+        self.max_body, self.held, self.as_json, self.busy = max_body, 0, as_json, busy
+        self.max_held = max_held or BODIES_AT_ONCE * max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket connection."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        reply = _Reply(scope, send, cacheable=scope["path"].startswith(self._cacheable))
+        reply = _Reply(scope, send, self)
         if (answer := self._access.answer(scope)) or (answer := self._check_length(scope)):
             await reply.end(answer)
             return
@@ -105,7 +134,7 @@ class _Body:
         guard.held += size
         if self.size > guard.max_body:
             return await self._refuse(TOO_LARGE)
-        return await self._refuse(BUSY) if guard.held > BODIES_AT_ONCE * guard.max_body else message
+        return await self._refuse(guard.busy) if guard.held > guard.max_held else message
 
     async def _refuse(self, answer: Answer) -> Message:
         self._complete = True
@@ -116,9 +145,10 @@ class _Body:
 class _Reply:
     """What is sent to the client: one answer, with the headers that all have."""
 
-    def __init__(self, scope: Scope, send: Send, *, cacheable: bool) -> None:
+    def __init__(self, scope: Scope, send: Send, guard: Guard) -> None:
         self.is_websocket = scope["type"] == "websocket"
-        self._send, self._cacheable = send, cacheable
+        self._send, self._guard = send, guard
+        self._cacheable = scope["path"].startswith(guard.cacheable)
         self._started = self._ended = False
 
     async def send(self, message: Message) -> None:
@@ -136,6 +166,10 @@ class _Reply:
         if self.is_websocket:
             await self._send({"type": "websocket.close", "code": 1011 if self._started else 1008})
             return
+        if self._guard.as_json:
+            more = [each for each in answer.headers if each[0] != b"content-type"]
+            body = json.dumps({"detail": answer.body.decode()}).encode()
+            answer = answer._replace(body=body, headers=(JSON_TYPE, *more))
         headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
         if answer.status >= 400:  # the rest of the body is not waited for
             headers.append((b"connection", b"close"))
@@ -147,36 +181,56 @@ class _Reply:
             headers = MutableHeaders(raw=list(message.get("headers", ())))
             for name in [each for each in headers if each.startswith("access-control-")]:
                 del headers[name]
-            headers.update(HEADERS)
+            headers.update(self._guard.headers)
             headers.setdefault("referrer-policy", "same-origin")
+            if self._guard.draining:
+                headers["connection"] = "close"
             if not self._cacheable:  # images and results stay in no cache
                 headers["cache-control"] = "no-store"
             message["headers"] = headers.raw
         await self._send(message)
 
 
-def new_server(application: Application, stop_seconds: int = STOP_SECONDS) -> uvicorn.Server:
-    """Return a server for an application, with limits for what its connections may take, also at the end."""
+def new_server(
+    application: Application,
+    stop_seconds: float = STOP_SECONDS,
+    *,
+    max_connections: int = MAX_CONNECTIONS,
+    drain: Callable[[], object] | None = None,
+) -> uvicorn.Server:
+    """Return a server for an application, with limits for what its connections may take, also at the end.
+
+    With ``drain``, which it calls first, it goes on answering for a moment when it is stopped.
+    """
     config = uvicorn.Config(
         application,
         http=_TimedProtocol,
         ws="wsproto",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a small message could become a large one
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=2 * stop_seconds,
+        limit_concurrency=max_connections,
+        timeout_graceful_shutdown=round(2 * stop_seconds),
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
     )
-    return _Server(config)
+    server = _Server(config)
+    server.drain = drain
+    return server
 
 
 class _Server(uvicorn.Server):
     """A server that drops clients that do not read answers, for which uvicorn waits also after its timeout."""
 
+    drain: Callable[[], object] | None = None
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.drain is not None:
+            self.drain()
+            end = time.monotonic() + DRAIN_SECONDS
+            while self.server_state.connections and time.monotonic() < end and not self.force_exit:
+                await asyncio.sleep(0.05)
         asyncio.get_running_loop().call_later((self.config.timeout_graceful_shutdown or 0) / 2, self._drop_connections)
         await super().shutdown(sockets)
 
@@ -185,13 +239,43 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
 
 
-class _TimedProtocol(H11Protocol):
-    """HTTP connections that are closed unless a request arrives soon."""
+class _TimedProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # that of httptools or h11
+    """HTTP connections that are closed unless the headers of each request arrive soon, and are short."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._close_if_silent)
+        self._head_size, self._head_start = 0, time.monotonic()
+        self._check_head()
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and self.transport.get_protocol() is self:
+    def data_received(self, data: bytes) -> None:
+        if self._is_between():
+            self._head_start = self._head_start or time.monotonic()
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self.transport.abort()
+                return
+        super().data_received(data)
+        if not self._is_between():
+            self._head_size, self._head_start = 0, 0.0
+
+    def _is_between(self) -> bool:
+        """Return whether the headers of the next request are not complete."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _check_head(self) -> None:
+        left = HEAD_SECONDS
+        if self._head_start and self._is_between():
+            left = self._head_start + HEAD_SECONDS - time.monotonic()
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        if left <= 0:
             self.transport.close()
+        else:
+            asyncio.get_running_loop().call_later(max(left, 0.01), self._check_head)
+
+
+def stop_on_hangup() -> None:
+    """Stop on SIGHUP as on SIGTERM, unless nohup has set it to be ignored."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))

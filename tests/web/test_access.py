@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt._cli.commands.studio import _listen
-from scrfd_trt._studio.access import Access
+from scrfd_trt._cli.commands.studio import listen
+from scrfd_trt._web.access import Access
 from scrfd_trt.errors import OptionError
 
 LOCAL = Access("127.0.0.1", ["127.0.0.1"], 8765)
@@ -175,8 +175,8 @@ def test_single_addresses_need_no_token() -> None:
 def test_addresses_that_cannot_be_listened_on() -> None:
     for host in ("192.0.2.1", "::ffff:127.0.0.1", "a..b"):
         with pytest.raises(OptionError, match=f"^this machine has no address {host}; use another --host$"):
-            _listen(host, 0)
+            listen(host, 0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(OptionError, match=rf"^cannot listen on 127.0.0.1, port {port}: [\w ]+; use another --port"):
-            _listen("127.0.0.1", port)
+            listen("127.0.0.1", port)

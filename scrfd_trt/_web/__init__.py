@@ -1,0 +1,1 @@
+"""What stands before every web page and service of the package."""

@@ -1,0 +1,458 @@
+"""The service: routes, the way of an image through them, and their limits."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import io
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import cache, partial
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, PlainTextResponse
+
+import overlays
+from scrfd_trt import _inputs
+from scrfd_trt._detections import Detections
+from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._devices import usable_cores
+from scrfd_trt._formats import json_faces
+from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
+from scrfd_trt._image_files.write import write_image
+from scrfd_trt._tracking.options import TrackingOptions
+from scrfd_trt._version import __version__
+from scrfd_trt._web.access import Answer
+from scrfd_trt._web.guard import Guard, Refusing
+from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, ScrfdError, without_frames
+from scrfd_trt.service import _extract, _requests
+from scrfd_trt.service._addresses import NotAllowedError, resolve
+from scrfd_trt.service._batches import Batches, Room
+from scrfd_trt.service._metrics import CONTENT_TYPE_LATEST, Metrics, Observed
+from scrfd_trt.service._options import ServiceOptions
+from scrfd_trt.service._requests import Address, Sources
+
+Result = TypeVar("Result")
+
+MAX_DECODED = 1 << 30  # bytes of files and pixels in work, beyond which images wait
+MAX_BODIES = 1 << 28  # bytes of bodies that are held, or 8 of the largest
+MAX_DOWNLOADS, MAX_DOWNLOAD_SECONDS = 8, 10.0
+LARGE_BODY = 1 << 16  # bytes of JSON that are parsed on another thread
+BROKEN = 3  # batches that fail one after the other, until the service says that it is not healthy
+OPEN_PATHS = {"/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
+HEADERS = {"x-content-type-options": "nosniff"}
+HIDING_THRESHOLD = float(TrackingOptions.model_fields["threshold"].default)
+SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
+OWN_PARAMETERS = {"threshold", "max_faces", "format"}
+PROJECT = "scrfd-trt"
+TOO_MANY = "too many requests are in work; try again later"
+FACE = {"box": [431.5, 90.25, 520.0, 213.75], "score": 0.875, "landmarks": [[452.0, 140.5]] * 5}
+FACES = {"image_size": [1280, 720], "faces": [FACE]}
+ERRORS: dict[int | str, Any] = {
+    401: {"description": "The API key is missing or wrong."},
+    413: {"description": "The body, or the image, is too large."},
+    422: {"description": "The content is not an image, or an option is invalid."},
+    429: {"description": "Too many requests are in work; the header Retry-After has the seconds to wait."},
+    503: {"description": "The time of the request is over, or the service stops."},
+}
+
+Threshold = Annotated[float | None, Query(ge=0, le=1, description="Minimum score.")]
+MaxFaces = Annotated[int | None, Query(ge=1, le=100_000, description="Maximum faces of each image.")]
+Format = Annotated[Literal["jpeg", "png", "webp"], Query(description="Format of the answer.")]
+
+
+class Keys:
+    """Who may send requests: everybody with a key, after the checks of ``access``, if there are any."""
+
+    def __init__(self, keys: tuple[str, ...], access: Refusing | None = None) -> None:
+        self._keys, self._access = [key.encode() for key in keys], access
+
+    def answer(self, scope: Mapping[str, Any]) -> Answer | None:
+        """Return the refusal of a request without a key; the probes and the documentation need none."""
+        if self._access is not None and (refusal := self._access.answer(scope)):
+            return refusal
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if not self._keys or path in OPEN_PATHS:
+            return None
+        given = [value.strip() for name, value in scope["headers"] if name.lower() == b"x-api-key"]
+        bearers = [value.split() for name, value in scope["headers"] if name.lower() == b"authorization"]
+        given += [words[1] for words in bearers if len(words) == 2 and words[0].lower() == b"bearer"]
+        if len(given) == 1 and any([hmac.compare_digest(given[0], key) for key in self._keys]):  # noqa: C419 - all
+            return None
+        kind = (b"www-authenticate", b"Bearer")
+        return Answer(401, b"an API key is required, as in 'Authorization: Bearer KEY'", (kind,))
+
+
+class Decoded(NamedTuple):
+    """An image file with its pixels, or without if there is no memory for them yet."""
+
+    file: ImageFile
+    size: int
+    frame: ImageFrame | None = None
+    error: Exception | None = None
+
+
+class Service:
+    """One detector, and the requests that share it."""
+
+    def __init__(self, detector: SCRFDDetector, options: ServiceOptions) -> None:
+        self.detector, self.options = detector, options
+        self.metrics = Metrics()
+        self.batches = Batches(detector, self.metrics.batch.observe)
+        self.room = Room(MAX_DECODED)
+        self.in_work, self.draining, self._usual_seconds = 0, False, 0.1
+        self._limits = Limits(pixels=options.max_pixels, option="max_pixels")
+        self._threads = ThreadPoolExecutor(usable_cores(), "service")
+        self._downloads = ThreadPoolExecutor(MAX_DOWNLOADS, "service-download")
+        self.metrics.gauge("scrfd_images_in_work", "Images that are decoded, wait or run.", lambda: self.in_work)
+        self.metrics.gauge("scrfd_image_bytes", "Bytes of files and pixels in work.", lambda: self.room.used)
+        self.metrics.gauge(
+            "scrfd_detector_busy_seconds", "Seconds in which batches ran.", lambda: self.batches.busy_seconds
+        )
+        self.metrics.add_gpus(detector)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._downloads.shutdown(wait=False, cancel_futures=True)
+
+    def check_room(self, images: int = 1) -> None:
+        """Raise HTTPException if the queue is full."""
+        if self.in_work + images > self.options.max_queue:
+            raise HTTPException(429, TOO_MANY, {"retry-after": self.retry_after()})
+
+    def retry_after(self) -> str:
+        """Return the seconds after which those that are now in work will be done."""
+        return str(max(1, math.ceil(self._usual_seconds)))
+
+    async def run(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a call on a thread for images."""
+        return await asyncio.wrap_future(self._threads.submit(call, *arguments))
+
+    async def timed(self, work: Awaitable[Result]) -> Result:
+        """Return the result of the work on a request; raise HTTPException after the time-out."""
+        start = time.monotonic()
+        try:
+            return await asyncio.wait_for(work, self.options.timeout)
+        except asyncio.TimeoutError:
+            retry = {"retry-after": self.retry_after()}
+            raise HTTPException(503, f"the request takes more than {self.options.timeout:g} seconds", retry) from None
+        finally:
+            self._usual_seconds += 0.1 * (time.monotonic() - start - self._usual_seconds)
+
+    @contextmanager
+    def admitted(self, images: int) -> Iterator[None]:
+        """Count images in work within the block; raise HTTPException if they are too many."""
+        if images > self.options.max_images:
+            raise HTTPException(413, f"the request has more than {self.options.max_images} images")
+        if not images:
+            raise HTTPException(422, _requests.NO_IMAGE)
+        self.check_room(images)
+        self.in_work += images
+        try:
+            yield
+        finally:
+            self.in_work -= images
+
+    async def sources(self, request: Request) -> Sources:
+        """Return the images of a request; raise HTTPException where it has none."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            found = await _requests.form_files(request, self.options.max_images, self.options.max_bytes)
+            self.check_room()
+            return found
+        body = await request.body()
+        self.check_room()
+        if not body:
+            raise HTTPException(422, _requests.NO_IMAGE)
+        if kind != "application/json":
+            return Sources([body])
+        return await self.parsed(_requests.parsed_sources, body)
+
+    async def parsed(self, parse: Callable[[bytes], Result], body: bytes) -> Result:
+        """Return what a JSON body contains; large ones are parsed on another thread."""
+        return parse(body) if len(body) < LARGE_BODY else await self.run(parse, body)
+
+    async def content(self, source: bytes | Address) -> bytes:
+        """Return the content of an image file, from its address if need be."""
+        if not isinstance(source, Address):
+            return source
+        if not self.options.fetch_from:
+            raise HTTPException(403, "addresses are not allowed; send the image itself")
+        check = partial(resolve, hosts=self.options.fetch_from)
+        limits = {"max_bytes": self.options.max_bytes, "max_seconds": MAX_DOWNLOAD_SECONDS, "resolve": check}
+        job = self._downloads.submit(_inputs.download, str(source), **limits)
+        return await asyncio.wrap_future(job)
+
+    @asynccontextmanager
+    async def decoded(self, content: bytes) -> AsyncIterator[tuple[ImageFile, ImageFrame]]:
+        """Yield an image file and its first frame, whose memory is counted within the block."""
+        found = await self._held(self._decode, content)
+        if found.frame is None and found.error is None:
+            await self.room.take(found.size)
+            found = await self._held(_with_pixels, found.file, found.size, held=found.size)
+        try:
+            if found.error is not None:
+                raise found.error
+            assert found.frame is not None  # noqa: S101
+            yield found.file, found.frame
+        finally:
+            self.room.give(found.size)
+
+    def _decode(self, content: bytes) -> Decoded:
+        try:
+            file = open_image(content, limits=self._limits)
+        except (ScrfdError, MemoryError) as error:
+            return Decoded(None, 0, error=without_frames(error))  # type: ignore[arg-type]
+        size = len(content) + 4 * file.size[0] * file.size[1]
+        return _with_pixels(file, size) if self.room.try_take(size) else Decoded(file, size)
+
+    async def _held(self, call: Callable[..., Decoded], *arguments: Any, held: int = 0) -> Decoded:
+        """Run a call that takes memory, which is given back also where its request is given up meanwhile."""
+        job, loop = self._threads.submit(call, *arguments), asyncio.get_running_loop()
+
+        def give_back(job: Future[Decoded]) -> None:
+            size = held if job.cancelled() else job.result().size if job.result().frame or job.result().error else 0
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self.room.give, size)
+
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            job.add_done_callback(give_back)
+            raise
+
+    async def found(self, frame: ImageFrame, threshold: float | None) -> Detections:
+        """Return the faces in an image."""
+        pixels = await self.run(frame.visible) if frame.alpha is not None else frame.pixels
+        return await self.batches.detect(_inputs.Picture(pixels.nbytes, lambda: pixels), threshold)
+
+    async def detect(self, source: bytes | Address, threshold: float | None, max_faces: int | None) -> Detections:
+        """Return the faces in the image of a request."""
+        content = await self.content(source)
+        async with self.decoded(content) as (_, frame):
+            found = await self.found(frame, threshold)
+        return found if max_faces is None else found[:max_faces]
+
+    @staticmethod
+    def answer_to(error: BaseException) -> tuple[int, str, dict[str, str]]:
+        """Return status, text and headers of the answer to a request that failed."""
+        return as_answer(error)
+
+    def count(self, request: Request, images: int, faces: int) -> None:
+        """Count the images and faces of a request, for its line in the log too."""
+        self.metrics.faces.inc(faces)
+        request.scope.get("scrfd_trt", {}).update(images=images, faces=faces)
+
+
+def _with_pixels(file: ImageFile, size: int) -> Decoded:
+    try:
+        return Decoded(file, size, next(file.frames()))
+    except (ScrfdError, MemoryError, cv2.error) as error:
+        return Decoded(file, size, error=without_frames(error))
+
+
+def as_answer(error: BaseException) -> tuple[int, str, dict[str, str]]:
+    """Return status, text and headers of the answer to a request that failed."""
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail), dict(error.headers or {})
+    if isinstance(error, NotAllowedError):
+        return 403, str(error), {}
+    if isinstance(error, ImageError):
+        text = str(error).replace(", or raise max_pixels", "")
+        return 413 if "max_pixels" in error.fields else 422, text, {}
+    if isinstance(error, (OptionError, DetectionsError)):
+        return 422, str(error), {}
+    if isinstance(error, (ClosedError, MemoryError)):
+        what = "there is not enough memory; try again later" if isinstance(error, MemoryError) else "the service stops"
+        return 503, what, {"retry-after": "1"}
+    return 500, "the detector failed", {}
+
+
+def build_app(
+    detector: SCRFDDetector,
+    options: ServiceOptions,
+    *,
+    model: str = "",
+    close_detector: bool = False,
+    access: Refusing | None = None,
+) -> Observed:
+    """Return the ASGI application; ``access`` may refuse requests before keys are checked."""
+    service = Service(detector, options)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if close_detector:
+                stack.callback(detector.close)
+            stack.callback(service.close)
+            yield
+
+    app = FastAPI(title="scrfd_trt", summary="Faces in images", version=__version__, lifespan=lifespan, redoc_url=None)
+    app.state.service = service
+    _add_routes(app, service)
+    _add_state_routes(app, service, model)
+    _extract.add_route(app, service)
+
+    async def failed(_: Request, error: Exception) -> Response:
+        status, text, headers = as_answer(error)
+        return JSONResponse({"detail": text}, status, headers)
+
+    async def gone(_: Request, __: Exception) -> Response:  # nobody reads it
+        return PlainTextResponse("the request is incomplete", 400)
+
+    app.add_exception_handler(ScrfdError, failed)
+    app.add_exception_handler(MemoryError, failed)
+    app.add_exception_handler(ClientDisconnect, gone)
+    guard = Guard(
+        app,
+        Keys(options.api_keys, access),
+        options.max_bytes,
+        max_held=max(MAX_BODIES, 8 * options.max_bytes),
+        headers=HEADERS,
+        busy=Answer(429, TOO_MANY.encode(), ((b"retry-after", b"1"),)),
+        as_json=True,
+    )
+    return Observed(guard, service)
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    results = {"results": [FACES, {"error": {"status": 422, "detail": "the image is not in base64"}}]}
+    examples = {"one image": {"value": FACES}, "several images": {"value": results}}
+    detected: dict[int | str, Any] = {200: {"content": {"application/json": {"examples": examples}}}}
+
+    @app.post("/v1/detect", responses=detected | ERRORS, openapi_extra=_requests.described(several=True))
+    async def detect(request: Request, threshold: Threshold = None, max_faces: MaxFaces = None) -> Response:
+        """Return boxes, scores and landmarks of the faces in one image or several.
+
+        One image is answered with its faces; a list, or a form with several files, with `results`: faces, or an
+        `error` in the place of an image that cannot be read.
+        """
+        sources = await service.sources(request)
+        threshold = threshold if sources.threshold is None else sources.threshold
+        limit = max_faces if sources.max_faces is None else sources.max_faces
+        with service.admitted(len(sources.images)):
+            each = [service.detect(source, threshold, limit) for source in sources.images]
+            if not sources.several:
+                found = await service.timed(each[0])
+                service.count(request, 1, len(found))
+                return Response(_as_json(found), media_type="application/json")
+            results = await service.timed(asyncio.gather(*each, return_exceptions=True))
+        faces = sum(len(one) for one in results if isinstance(one, Detections))
+        service.count(request, len(results), faces)
+        text = ", ".join(map(_as_json, results))
+        return Response(f'{{"results": [{text}]}}', media_type="application/json")
+
+    drawn: dict[int | str, Any] = {200: {"content": {f"image/{kind}": {} for kind in SUFFIXES}}}
+
+    @app.post("/v1/overlay/{name}", responses=drawn | ERRORS, openapi_extra=_requests.described(several=False))
+    async def overlay(
+        request: Request,
+        name: str,
+        threshold: Threshold = None,
+        max_faces: MaxFaces = None,
+        format: Format = "jpeg",  # noqa: A002 - the name in the query
+    ) -> Response:
+        """Return an image with an overlay on its faces.
+
+        Further parameters are options of the overlay, such as `fill=white`; `scrfd-trt overlays NAME` lists them.
+        Options that are paths of files are refused. Overlays that hide faces use a lower threshold by default.
+        """
+        names = [key for key, _ in request.query_params.multi_items() if key not in OWN_PARAMETERS]
+        options = {key: request.query_params[key] for key in names}
+        draw = _overlay(name, options, repeated=len(options) < len(names))
+        sources = await service.sources(request)
+        if len(sources.images) != 1:
+            raise HTTPException(422, "send one image")
+        threshold = threshold if sources.threshold is None else sources.threshold
+        if threshold is None and getattr(draw, "covers", False):
+            threshold = min(HIDING_THRESHOLD, service.detector.options.threshold)
+        limit = max_faces if sources.max_faces is None else sources.max_faces
+
+        async def drawn() -> tuple[bytes, int]:
+            content = await service.content(sources.images[0])
+            async with service.decoded(content) as (file, frame):
+                found = (await service.found(frame, threshold))[:limit]
+                return await service.run(_drawn, draw, file, frame, found, SUFFIXES[format]), len(found)
+
+        with service.admitted(1):
+            picture, faces = await service.timed(drawn())
+        service.count(request, 1, faces)
+        return Response(picture, media_type=f"image/{format}", headers={"x-faces": str(faces)})
+
+
+def _add_state_routes(app: FastAPI, service: Service, model: str) -> None:
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """Return the model that is served, and its options."""
+        detector = service.detector
+        options = detector.options.model_dump(mode="json", include={"threshold", "iou", "min_face", "rotations"})
+        sizes = {"scales": detector.scales, "max_batch": detector._pipeline.max_batch}
+        found = {"name": model, "device": detector.device, "description": detector.description}
+        return {"models": [{**found, **sizes, **options}], "version": __version__}
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        """Return 200 unless the detector failed several times in a row."""
+        is_broken = service.batches.failures >= BROKEN or service.detector._model.is_closed
+        return JSONResponse({"status": "the detector fails" if is_broken else "ok"}, 503 if is_broken else 200)
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        """Return 200 while further requests are accepted."""
+        is_full = service.in_work >= service.options.max_queue
+        status = "the service stops" if service.draining else TOO_MANY if is_full else "ok"
+        return JSONResponse({"status": status}, 200 if status == "ok" else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Return the metrics of Prometheus."""
+        return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _as_json(found: Detections | BaseException) -> str:
+    if isinstance(found, Detections):
+        width, height = found.image_size
+        return f'{{"image_size": [{width}, {height}], "faces": {json_faces(found)}}}'
+    status, text, _ = as_answer(found)
+    return json.dumps({"error": {"status": status, "detail": text}})
+
+
+@cache
+def _overlays() -> dict[str, frozenset[str]]:
+    """Return the overlays of this package, each with the options that a request must not set: files."""
+    own = [one for one in overlays.names() if overlays.distribution(one).split()[0] == PROJECT]
+    options = {one: overlays.describe(one) for one in own}
+    return {
+        one: frozenset(each.name for each in found if {"path", "any"} & set(each.type.split(" | ")))
+        for one, found in options.items()
+        if not any(each.required for each in found)
+    }
+
+
+def _overlay(name: str, options: Mapping[str, str], *, repeated: bool) -> overlays.Overlay:
+    """Return an overlay of this package; raise HTTPException for others, and for options that are files."""
+    if name not in (usable := _overlays()):
+        raise HTTPException(404, f"there is no overlay of this name; the overlays are: {', '.join(usable)}")
+    if files := sorted(usable[name] & set(options)):
+        raise HTTPException(422, f"{files[0]} is a file of the service, which a request must not name")
+    if repeated:
+        raise HTTPException(422, "each option of the overlay must be given once")
+    return overlays.create(name, **options)
+
+
+def _drawn(draw: overlays.Overlay, file: ImageFile, frame: ImageFrame, found: Detections, suffix: str) -> bytes:
+    pixels: NDArray[np.uint8] = draw(frame.visible(), found)
+    same = pixels.shape == frame.pixels.shape
+    target = io.BytesIO()
+    write_image(target, [frame.drawn_on(pixels) if same else ImageFrame(pixels)], suffix, color=file.color)
+    return target.getvalue()

@@ -1,0 +1,125 @@
+"""What the service counts for Prometheus, and its log: one JSON object a request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._web.guard import Guard, Message, Receive, Scope, Send
+from scrfd_trt.errors import ScrfdError
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics", "Observed"]
+if TYPE_CHECKING:
+    from scrfd_trt.service._app import Service
+
+_logger = logging.getLogger("scrfd_trt.service")
+
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The service's own registry of metrics."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        labels = ("route", "status")
+        self.requests = Counter("scrfd_requests", "Requests that were answered.", labels, registry=registry)
+        self.seconds = Histogram(
+            "scrfd_request_seconds", "Seconds of a request.", ("route",), buckets=SECONDS, registry=registry
+        )
+        self.batch = Histogram(
+            "scrfd_batch_images", "Images in a run of the detector.", buckets=IMAGES, registry=registry
+        )
+        self.faces = Counter("scrfd_faces", "Faces that were found.", registry=registry)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float], **labels: str) -> None:
+        """Add a value that is read when it is asked for."""
+        one = Gauge(name, text, tuple(labels), registry=self.registry)
+        (one.labels(**labels) if labels else one).set_function(value)
+
+    def add_gpus(self, detector: SCRFDDetector) -> None:
+        """Add the memory of the detector's GPUs."""
+        if detector.device == "cpu":
+            return
+        from scrfd_trt._cuda.driver import Device  # noqa: PLC0415 - loads the modules of CUDA
+        from scrfd_trt._devices import all_gpus, parse  # noqa: PLC0415
+
+        kind, number = parse(detector.device)
+        devices = [Device(gpu.index) for gpu in all_gpus()] if kind == "all" else [Device(number or 0)]
+        used = Gauge("scrfd_gpu_memory_used_bytes", "Memory in use on a GPU.", ("gpu",), registry=self.registry)
+        for device in devices:
+            used.labels(gpu=str(device.index)).set_function(partial(_used_memory, device))
+
+    def text(self) -> bytes:
+        """Return all metrics in the format of Prometheus."""
+        return generate_latest(self.registry)
+
+
+def _used_memory(device: Any) -> float:
+    try:
+        with device.current():
+            free, total = device.memory()
+    except ScrfdError:  # of a GPU that failed; the probes report it
+        return float("nan")
+    return float(total - free)
+
+
+class Observed:
+    """The ASGI application: counts and logs the requests of the service."""
+
+    def __init__(self, guard: Guard, service: Service) -> None:
+        self.guard, self.service, self._metrics = guard, service, service.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.guard(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        counts: dict[str, Any] = {}
+        scope["scrfd_trt"] = counts
+        try:
+            await self.guard(scope, receive, observe)
+        finally:
+            seconds = time.perf_counter() - start
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route, str(status or "none")).inc()
+            self._metrics.seconds.labels(route).observe(seconds)
+            level = logging.ERROR if status == 500 else logging.INFO
+            if _logger.isEnabledFor(level) and (route not in {"/healthz", "/readyz", "/metrics"} or status >= 400):
+                client = (scope.get("client") or ("",))[0]
+                line = {"method": scope["method"], "path": scope["path"][:200], "status": status, "client": client}
+                _logger.log(level, json.dumps({**line, "seconds": round(seconds, 4), **counts}))
+
+
+class RequestLog(logging.Handler):
+    """Writes requests as JSON lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a request."""
+        now = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        text = record.getMessage()
+        start = f'{{"time": "{now}", "level": "{record.levelname.lower()}", '
+        line = text[1:] if text.startswith('{"method"') else f'"message": {json.dumps(text)}}}'
+        try:
+            sys.stderr.write(f"{start}{line}\n")
+        except (OSError, ValueError):  # closed
+            self.handleError(record)
