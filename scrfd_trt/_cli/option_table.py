@@ -103,7 +103,9 @@ PANELS: dict[str, dict[str, Any]] = {
         "dry_run": option(None, "Print what would be read and written, and why not."),
     },
     "Build tuning": {
-        "precision": option("NAME", "Precision: fp16, tf32 (10-bit mantissa) or fp32."),
+        "precision": option("NAME", "Precision: int8, fp16, tf32 (10-bit mantissa) or fp32."),
+        "calibration": option("FOLDER", "Photographs like yours, for int8.", show_default="drawn scenes"),
+        "max_face_change": option("SHARE", "Faces that int8 may lose or add; 0.01 is 1 %.", min=0.0, max=1.0),
         "size": option("SIZE", f"Input sizes, {SIZES}", show_default=SIZES_DEFAULT),
         "io": option("NAME", "Type of input and outputs: float32 or float16."),
         "no_batch_one_profile": option(None, "Omit the profile for single images: smaller, but slower for these."),

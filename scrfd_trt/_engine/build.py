@@ -24,11 +24,12 @@ from scrfd_trt._engine.plan import RECIPE, EngineRecord, FileHash, GpuInfo, hash
 from scrfd_trt._engine.progress import STEPS, BuildProgress, NoProgress, PhaseMonitor, Phases, run_cancellable, stage
 from scrfd_trt._files import check_target, write_files
 from scrfd_trt._version import __version__
-from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError
+from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
 
 if TYPE_CHECKING:
     import tensorrt
 
+    from scrfd_trt._engine.onnx.quantize import Target
     from scrfd_trt._engine.onnx.rewrite import PreparedModel
 
     Check: TypeAlias = Callable[[bytes, PreparedModel, Flavour], None]
@@ -59,7 +60,8 @@ def write_engine(
     gpu = gpu_for(flavour, device)
     build_options.check_supported(flavour, options, gpu)
     source_hash = hash_model(source)
-    prepared = _prepare(source, options, progress)
+    typing: Target = "strongly typed" if build_options.is_strongly_typed(flavour) else "weakly typed"
+    prepared = _prepare(source, options, progress, typing)
     log.info("building an engine of %s with %s%s", source.name, flavour, f" on {gpu}" if gpu else "")
     timing_cache = options.timing_cache or cache.timing_cache_path(target.parent, flavour, gpu)
     start = time.monotonic()
@@ -90,12 +92,32 @@ def write_engine(
     return target
 
 
-def _prepare(source: Path, options: BuildOptions, progress: BuildProgress) -> PreparedModel:
+def write_quantized(
+    onnx: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: BuildOptions,
+    *,
+    progress: BuildProgress | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Quantize a model for ONNX Runtime on CPUs, write it, and return ``out``."""
+    target = Path(out)
+    check_target(target, overwrite=overwrite)
+    if options.precision != "int8":
+        message = f"{target.name} is a name for an ONNX model, which requires precision int8; engines are .plan files"
+        raise OptionError(message, fields=["precision"], value=options.precision)
+    prepared = _prepare(Path(onnx), options, progress or NoProgress(), "onnxruntime")
+    write_files({target: prepared.model}, overwrite=overwrite)
+    return target
+
+
+def _prepare(source: Path, options: BuildOptions, progress: BuildProgress, target: Target) -> PreparedModel:
     if find_spec("onnx") is None:
         raise MissingDependencyError('building engines needs the onnx package: pip install "scrfd-trt[build]"')
     from scrfd_trt._engine.onnx.rewrite import prepare  # noqa: PLC0415 - needs onnx, which is optional
     from scrfd_trt._engine.onnx.verify_rewrite import compare  # noqa: PLC0415
 
+    to_int8 = options.precision == "int8"
     with stage(progress, "preparing the model"):
         prepared = prepare(
             source,
@@ -103,11 +125,15 @@ def _prepare(source: Path, options: BuildOptions, progress: BuildProgress) -> Pr
             batch=options.batch,
             batch_one=options.batch_one_profile,
             precision=options.precision,
-            io=options.io,
+            io="float32" if to_int8 else options.io,
         )
     with stage(progress, "comparing it with the original"):
         compare(source, prepared)
-    return prepared
+    if not to_int8:
+        return prepared
+    from scrfd_trt._engine.onnx.quantize import quantize  # noqa: PLC0415 - slow to import
+
+    return quantize(prepared, options, target, progress)
 
 
 def build_plan(

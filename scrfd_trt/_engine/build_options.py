@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import tensorrt
     from typing_extensions import Self
 
-Precision = Literal["fp32", "tf32", "fp16"]
+Precision = Literal["fp32", "tf32", "fp16", "int8"]
 IoType = Literal["float32", "float16"]
 
 
@@ -42,7 +42,8 @@ class BuildOptions(OptionsModel):
     ----------
     precision
         ``fp16``: 16-bit floating point. ``tf32``: 32-bit numbers rounded to 10 bits of mantissa, on GPUs from compute
-        capability 8.0. ``fp32``: full 32-bit floating point.
+        capability 8.0. ``fp32``: full 32-bit floating point. ``int8``: 8-bit integers where the faces stay the same,
+        else 16-bit floating point.
     io
         Type of the model's input and outputs.
     sizes
@@ -69,6 +70,11 @@ class BuildOptions(OptionsModel):
     compute_capabilities
         GPUs that TensorRT-RTX builds for, for example ``("7.5",)``. ``None`` means its default: all that it supports
         from 8.0, except 9.0 and 10.x. Other flavours build for the GPU that they run on.
+    calibration
+        Folder of images like those that will be searched, which ``int8`` is calibrated with and checked on: up to 64 of
+        them are used. ``None`` means the drawn scenes.
+    max_face_change
+        Largest share of the faces of the calibration images that ``int8`` may lose or add; the build fails beyond it.
     """
 
     precision: Precision = "fp16"
@@ -83,6 +89,8 @@ class BuildOptions(OptionsModel):
     hardware_compatible: bool = False
     timing_cache: Path | None = None
     compute_capabilities: tuple[ComputeCapability, ...] | None = Field(None, min_length=1)
+    calibration: Path | None = None
+    max_face_change: float = Field(0.01, ge=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -90,6 +98,8 @@ class BuildOptions(OptionsModel):
             raise ValueError("batch: minimum, optimum and maximum must not decrease")
         if self.lean_runtime_inside and not self.version_compatible:
             raise ValueError("lean_runtime_inside requires version_compatible")
+        if self.calibration is not None and self.precision != "int8":
+            raise ValueError("calibration requires precision int8")
         return self
 
 
@@ -136,6 +146,11 @@ def _no_tf32(reason: str) -> OptionError:
     return _refusal(f"{reason}; the choices are: fp32, fp16", "tf32", "precision", choices=["fp32", "fp16"])
 
 
+def is_strongly_typed(flavour: Flavour) -> bool:
+    """Return whether networks have the types of the ONNX file; 8.6 chooses types itself."""
+    return hasattr(cast("Api", flavour.module).NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+
 def network_flags(flavour: Flavour) -> int:
     """Return the flags of a strongly typed network, as all are from TensorRT 11 on; 8.6 has none."""
     kinds = cast("Api", flavour.module).NetworkDefinitionCreationFlag
@@ -175,10 +190,11 @@ def _set_precision(config: tensorrt.IBuilderConfig, api: Api, flavour: Flavour, 
             _set_flag(config, flags.TF32, flavour)
     elif options.precision == "tf32":
         raise _no_tf32(f"{flavour} has no TF32 option")
-    weakly_typed = not hasattr(api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-    if options.precision == "fp16" and weakly_typed and hasattr(flags, "FP16"):
+    if options.precision in {"fp16", "int8"} and not is_strongly_typed(flavour) and hasattr(flags, "FP16"):
         # Without this flag the builder refuses the FP16 types of the ONNX file.
         _set_flag(config, flags.FP16, flavour)
+        if options.precision == "int8":
+            _set_flag(config, flags.INT8, flavour)
 
 
 def _set_flag(config: tensorrt.IBuilderConfig, flag: tensorrt.BuilderFlag, flavour: Flavour) -> None:

@@ -15,7 +15,7 @@ from scrfd_trt._cuda import kernels
 from scrfd_trt._cuda.driver import find
 from scrfd_trt._devices import Gpu
 from scrfd_trt._engine import flavours
-from scrfd_trt._engine.build import gpu_for, write_engine
+from scrfd_trt._engine.build import gpu_for, write_engine, write_quantized
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.cache import EngineKey, open_or_build
 from scrfd_trt._engine.plan import RTX_CAPABILITIES, dotted, read_plan
@@ -140,7 +140,8 @@ def build_engine(
     onnx
         Any SCRFD export.
     out
-        The engine file to write, for example ``face.plan``; ``face.plan.json`` beside it records how it was built.
+        The engine file to write, for example ``face.plan``; ``face.plan.json`` beside it records how it was built. With
+        the suffix ``.onnx`` and precision ``int8``, an INT8 model for ONNX Runtime on CPUs.
     options
         Build options; None for the defaults.
     device
@@ -171,6 +172,8 @@ def build_engine(
         If a file cannot be written.
     """
     options = options or BuildOptions()
+    if Path(out).suffix.lower() == ".onnx":
+        return write_quantized(onnx, out, options, progress=progress, overwrite=overwrite)
     flavour = flavours.choose(can_build=True)
     check_prerequisites(flavour, options, device)
     return write_engine(
@@ -181,7 +184,7 @@ def build_engine(
         device=device,
         progress=progress,
         overwrite=overwrite,
-        check=lambda plan, prepared, _: check_engine(plan, prepared, device),
+        check=lambda plan, prepared, _: check_engine(plan, prepared, device, Path(onnx), options),
     )
 
 

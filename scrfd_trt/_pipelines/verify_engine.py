@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from scrfd_trt import _devices, samples
 from scrfd_trt._cuda import driver, kernels
 from scrfd_trt._cuda.driver import find
 from scrfd_trt._detections import Detections
+from scrfd_trt._engine import face_change
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._engine.plan import RTX_CAPABILITIES, dotted, read_header, read_plan
@@ -47,8 +49,11 @@ def check_prerequisites(flavour: Flavour, options: BuildOptions, device: int) ->
         kernels.compiled(capability)
 
 
-def check_engine(plan: bytes, prepared: PreparedModel, device: int) -> None:
-    """Compare a new engine's faces on ``cuda:device`` with its ONNX model's; log a warning if it is for another GPU."""
+def check_engine(plan: bytes, prepared: PreparedModel, device: int, source: Path, options: BuildOptions) -> None:
+    """Compare a new engine's faces on ``cuda:device`` with its ONNX model's; log a warning if it is for another GPU.
+
+    The faces of an INT8 engine are compared with those of ``source`` in the calibration images.
+    """
     header = read_header(plan)
     try:
         check_gpu(header.capabilities, find(device), unlisted=header.unlisted)
@@ -56,15 +61,31 @@ def check_engine(plan: bytes, prepared: PreparedModel, device: int) -> None:
         log.warning("the engine is not checked, since it cannot run here: %s", error)
         return
     with ExitStack() as stack:
-        options = DetectorOptions(max_batch=2)
+        detecting = DetectorOptions(max_batch=2)
         # This build itself put a lean runtime into the plan, so that code may run.
-        pipeline = CudaPipeline(opener(read_plan(plan), device, allow_host_code=True), options)
+        pipeline = CudaPipeline(opener(read_plan(plan), device, allow_host_code=True), detecting)
         stack.callback(pipeline.close)
-        backend = OnnxBackend(prepared.model)
+        quantized = options.precision == "int8"
+        backend = OnnxBackend(source if quantized else prepared.model)
         stack.callback(backend.close)
-        verify(
-            pipeline, HostPipeline(backend, options.model_copy(update={"scales": pipeline.scales}), cut_padding=False)
-        )
+        detecting = detecting.model_copy(update={"scales": pipeline.scales})
+        reference = HostPipeline(backend, detecting, cut_padding=False)
+        if quantized:
+            verify_int8(pipeline, reference, options)
+        else:
+            verify(pipeline, reference)
+
+
+def verify_int8(pipeline: Pipeline, reference: Pipeline, options: BuildOptions) -> None:
+    """Check that an INT8 pipeline finds the faces of the calibration images that the reference finds."""
+    from scrfd_trt._engine.onnx.quantize import calibration_images  # noqa: PLC0415 - needs onnx, which is optional
+
+    images = calibration_images(options.calibration)
+    threshold = face_change.THRESHOLD - face_change.MARGIN
+    found, expected = ([each.detect([image], threshold, None)[0] for image in images] for each in (pipeline, reference))
+    change = face_change.FaceChange.of(expected, found)
+    log.info("INT8 engine: %s", change)
+    change.check("the engine", options.max_face_change)
 
 
 def verify(pipeline: Pipeline, reference: Pipeline) -> None:

@@ -124,7 +124,20 @@ def test_quiet(run: Run, builder: Builder) -> None:
 
 def test_all_options(run: Run, builder: Builder) -> None:
     words = (
-        *("--precision", "fp32", "--size", "128,640x384", "--size", "256", "--batch", "2, 4,8"),
+        *(
+            "--precision",
+            "int8",
+            "--calibration",
+            "photos",
+            "--max-face-change",
+            "0.02",
+            "--size",
+            "128,640x384",
+            "--size",
+            "256",
+            "--batch",
+            "2, 4,8",
+        ),
         *("--no-batch-one-profile", "--level", 5, "--workspace", 512, "--version-compatible"),
         *("--lean-runtime-inside", "--hardware-compatible", "--timing-cache", "times"),
         *("--compute-capability", "8.6,8.9", "--compute-capability", "12.0", "--io", "float16"),
@@ -132,7 +145,9 @@ def test_all_options(run: Run, builder: Builder) -> None:
     )
     assert run("build", "my.onnx", "-o", "face.plan", *words).code == 0
     assert builder.received["options"] == BuildOptions(
-        precision="fp32",
+        precision="int8",
+        calibration=Path("photos"),
+        max_face_change=0.02,
         io="float16",
         sizes=[(128, 128), (640, 384), (256, 256)],
         batch=(2, 4, 8),
@@ -151,6 +166,7 @@ def test_all_options(run: Run, builder: Builder) -> None:
 def test_test_of_all_options_is_complete() -> None:
     names = "precision io sizes batch batch_one_profile optimization_level workspace_mib version_compatible"
     names += " lean_runtime_inside hardware_compatible timing_cache compute_capabilities"
+    names += " calibration max_face_change"
     assert set(BuildOptions.model_fields) == set(names.split())
 
 
@@ -175,7 +191,7 @@ def test_model_by_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPat
         (["my.onnx", "-o", "x.plan", "--batch", "8,1"], "--batch '8,1': give one number, or min,opt,max such as"),
         (["my.onnx", "-o", "x.plan", "--device", "cpu"], "engines run on NVIDIA GPUs only; the choices are: cuda"),
         (["my.onnx", "-o", "x.plan", "--device", "tpu"], "invalid device 'tpu'; the choices are: "),
-        (["my.onnx", "-o", "x.plan", "--precision", "int8"], "'int8' is not one of 'fp32', 'tf32', 'fp16'"),
+        (["my.onnx", "-o", "x.plan", "--precision", "int4"], "'int4' is not one of 'fp32', 'tf32', 'fp16', 'int8'"),
         (["my.onnx", "-o", "x.plan", "--level", "6"], "Invalid value for '--level'"),
         (["my.onnx", "-o", "x.plan", "--workspace", "0"], "Invalid value for '--workspace'"),
         (

@@ -38,7 +38,8 @@ def test_json_round_trip() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"precision": "int8"}, "'fp32', 'tf32' or 'fp16'"),
+        ({"precision": "int4"}, "'fp32', 'tf32', 'fp16' or 'int8'"),
+        ({"calibration": "photos"}, "calibration requires precision int8"),
         ({"io": "half"}, "'float32' or 'float16'"),
         ({"sizes": (100,)}, "multiple of 32"),
         ({"sizes": ((100, 64),)}, "multiple of 32"),

@@ -41,6 +41,8 @@ class BuildArgs:
     """How an engine is built."""
 
     precision: Precision = DEFAULTS.precision
+    calibration: Path | None = None
+    max_face_change: float = DEFAULTS.max_face_change
     size: options.Texts = None
     batch: Annotated[str, option("COUNTS", BATCH_HELP, panel="Build tuning")] = BATCH
     no_batch_one_profile: bool = False
@@ -59,6 +61,8 @@ class BuildArgs:
             raise OptionError("--lean-runtime-inside requires --version-compatible")
         return BuildOptions(
             precision=self.precision,
+            calibration=self.calibration and user_path(self.calibration),
+            max_face_change=self.max_face_change,
             io=self.io,
             sizes=parse_scales(self.size, "--size"),
             batch=parse_batch(self.batch),
@@ -84,17 +88,19 @@ def build(
     as_json: bool = False,
     messages: options.MessageArgs,
 ) -> None:
-    """Build a TensorRT engine from a model.
+    """Build a TensorRT engine from a model, or an INT8 model for CPUs.
 
     Takes minutes with TensorRT, seconds with TensorRT-RTX. If the engine
     runs on this machine, it is verified against the model on drawn images,
     and written only if the results agree. If it cannot run here, it is
     written unverified, with a warning. Ctrl-C stops the build and writes
     nothing. TensorRT 8.6 then continues in the background until it is done.
+    With --precision int8, an output .onnx is an INT8 model for the CPU.
 
     For example:
       scrfd-trt build 500m_bnkps -o face.plan
       scrfd-trt build my.onnx -o face.plan --size 640 --batch 1
+      scrfd-trt build 500m_bnkps -o int8.plan --precision int8 --calibration photos
       scrfd-trt detect photo.jpg --model face.plan
     """
     with console.logged(quiet=messages.quiet, verbose=messages.verbose):
@@ -102,10 +108,10 @@ def build(
         minimum, _, maximum = build_options.batch
         check_options(context, {DETECTING} if minimum == maximum else {DETECTING, BATCH_RANGE})
         outputs.check_free(output, kind="model", overwrite=overwrite)
-        outputs.check_free(record_path(output), kind="text", overwrite=overwrite)
-        onnx = _find_onnx(model, output)
-        if output.suffix.lower() == ".onnx":
-            raise OptionError(f"{output} is a name for a model, not for an engine; name a .plan file")
+        for_cpu = output.suffix.lower() == ".onnx"
+        if not for_cpu:
+            outputs.check_free(record_path(output), kind="text", overwrite=overwrite)
+        onnx = _find_onnx(model, output, for_cpu=for_cpu)
         start = time.monotonic()
         with build_progress(quiet=messages.quiet) as progress:
             factory.build_engine(onnx, output, build_options, device=gpu, progress=progress, overwrite=overwrite)
@@ -138,10 +144,10 @@ def parse_capabilities(texts: Iterable[str] | None) -> tuple[str, ...] | None:
     return capabilities or None
 
 
-def _find_onnx(model: str, output: Path) -> Path:
+def _find_onnx(model: str, output: Path, *, for_cpu: bool) -> Path:
     """Return the path of an ONNX file, downloaded if the model is given by name."""
     if not is_model_path(model):
-        if models.find(model) is None:
+        if models.find(model) is None and not for_cpu:
             flavours.choose(can_build=True)  # a missing TensorRT is reported before a download
         return models.fetch(model)
     path = user_path(model)
@@ -174,8 +180,9 @@ def _report(plan: Path, seconds: float) -> None:
         shapes = [f"profile {number}: {shapes}" for number, shapes in enumerate(record.ranges)]
         for text in (f"{record.options.precision} of {record.onnx.name}{gpu}", *shapes):
             console.print_line(f"  {console.printable(text)}", style="dim")
-    console.print_line(f"Build record: {console.printable(record_path(plan))}")
+        console.print_line(f"Build record: {console.printable(record_path(plan))}")
     console.write("\n")
-    command = f"scrfd-trt detect photo.jpg --model {shlex.quote(str(plan))}"
-    where = "" if _devices.driver().gpus else ", after copying both files to a machine with such a GPU"
+    command = f"scrfd-trt detect photo.jpg --model {shlex.quote(str(plan))}{'' if record else ' --device cpu'}"
+    here = record is None or _devices.driver().gpus
+    where = "" if here else ", after copying both files to a machine with such a GPU"
     console.print_line(f"Next{where}: {command}")

@@ -323,7 +323,7 @@ def _set_types(model: onnx.ModelProto, precision: Precision | None, io: IoType) 
     if any(node.op_type in QUANTIZED for node in model.graph.node):
         notes.append("it is quantized to INT8 (QuantizeLinear, DequantizeLinear); types left as they are")
     elif fp16.is_fp16(model):
-        if precision in {"fp32", "tf32"}:
+        if precision in {"fp32", "tf32", "int8"}:
             raise OptionError(
                 f"precision {precision}: this model's weights are FP16 already; choose fp16, or use its FP32 file",
                 fields=["precision"],

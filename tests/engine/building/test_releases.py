@@ -74,6 +74,11 @@ def test_every_combination_of_options_is_configured(release: str, build: Build) 
         assert built["hardware"] == ("AMPERE_PLUS" if options["hardware_compatible"] else None)
 
 
+def test_int8_needs_flags_where_networks_are_weakly_typed(build: Build) -> None:
+    assert build("tensorrt-8.6", precision="int8")["flags"] == ["FP16", "INT8", "TF32"]
+    assert build("tensorrt-10.16", precision="int8")["flags"] == ["TF32"]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
 def test_rtx_supports_precision_and_workspace(precision: str, build: Build, put_gpu: Make) -> None:
     put_gpu(None)
