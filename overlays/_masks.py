@@ -84,10 +84,13 @@ class Mask(NamedTuple):
         They are 255 where the shape touches the pixel, and 0 beyond its soft edge.
         """
         across, down = self.a + self.feather, self.b + self.feather
-        if self.sin != 0.0 or across * down > _CACHED_PIXELS / 4:
-            return _soft_edge(*_distances(self, region), self)
-        whole = _upright_mask(self.shape, int(2 * self.a), int(2 * self.b), int(self.feather))
         left, top = int(self.x - across), int(self.y - down)
+        is_small = across * down <= _CACHED_PIXELS / 4
+        is_whole = (region.right - region.left, region.bottom - region.top) == (2 * across, 2 * down)
+        if self.sin != 0.0 or not (is_small or (is_whole and max(across, down) <= _CACHED_PIXELS / 2)):
+            return _soft_edge(*_distances(self, region), self)
+        make = _upright_mask if is_small else _upright_mask.__wrapped__
+        whole = make(self.shape, int(2 * self.a), int(2 * self.b), int(self.feather))
         return whole[region.top - top : region.bottom - top, region.left - left : region.right - left]
 
 

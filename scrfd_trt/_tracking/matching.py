@@ -14,7 +14,8 @@ def overlaps(one: Array, other: Array) -> Array:
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     np.maximum(sides, 0.0, out=sides)
     both = sides[0] * sides[1]
-    union = (one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1])
+    own, others = one[2:] - one[:2], other[2:] - other[:2]
+    union = own[0] * own[1] + others[0] * others[1]
     union -= both
     both /= np.maximum(union, SMALLEST, out=union)
     return np.asarray(both)

@@ -179,7 +179,8 @@ class Tracker:
         missed = frame.number - self._tracks.table["edges"][:, LAST, FRAME][tracks] - 1
         share = np.minimum(BUFFER + BUFFER_PER_MISS * missed, MAX_BUFFER)[:, None]
         # A face that was missed for some frames may have moved on at full speed, or stopped.
-        expected = self._tracks.expected(tracks, frame.number, LAST, share, undamped=bool(missed.any()))
+        has_missed = bool(missed.any())
+        expected = self._tracks.expected(tracks, frame.number, LAST, share, undamped=has_missed)
         table = None  # of few faces, for both rounds
         if expected.shape[2] * boxes.shape[1] <= MAX_DENSE_PAIRS:
             table = overlaps(expected[..., None], boxes[:, None, None])
@@ -187,9 +188,11 @@ class Tracker:
         for part, minimum in enumerate((MIN_IOU, MIN_IOU_LOW)):
             chosen = left[part]
             if len(chosen) and len(free):
-                alternatives = slice(2 if missed[free].any() else 1)
+                alternatives = slice(2 if has_missed and missed[free].any() else 1)
                 if table is None:
                     at, found = match(expected[:, alternatives, free], boxes[:, chosen], minimum)
+                elif len(free) == len(tracks) and len(chosen) == len(rows):
+                    at, found = match_table(table[alternatives], minimum)
                 else:
                     at, found = match_table(table[alternatives, free[:, None], chosen], minimum)
                 pairs.append((free[at], chosen[found]))

@@ -39,11 +39,11 @@ FILLED, OBSERVED, TRUSTED = 0.0, 1.0, 2.0  # kinds: between two observations, ob
 All are in the coordinates of the tracks, which follow the background; only ``SEEN`` is the centre in the frame itself.
 """
 
-FRAME_AND_CENTRES = [FRAME, 0, 1, 16, 17]
+FRAME_AND_CENTRES = np.array([FRAME, 0, 1, 16, 17])
 FIRST, LAST = 0, 1
 FACE_SCORE, FACE_COLUMNS = 14, 15  # columns of a face as it comes out: box, landmarks, score
 NAMES = np.array(ORIGINS)
-POINTS = [0, 2, 3, 4, 5, 6]  # centre and landmarks among the pairs of columns of a row
+POINTS = np.array([0, 2, 3, 4, 5, 6])  # centre and landmarks among the pairs of columns of a row
 MAX_SCALE, MAX_OFFSET = 10.0, 1e6  # from which the coordinates of tracks begin anew, as those of the newest frame
 
 TRACK = np.dtype(
@@ -68,8 +68,9 @@ class Pose(NamedTuple):
 
     def after(self, motion: Motion) -> Pose:
         """Return the pose of the next frame."""
-        factor = self.factor / complex(motion[0, 0], motion[1, 0])
-        return Pose(factor, self.offset - factor * complex(motion[0, 2], motion[1, 2]))
+        (real, _, across), (imaginary, _, down) = motion.tolist()
+        factor = self.factor / complex(real, imaginary)
+        return Pose(factor, self.offset - factor * complex(across, down))
 
     def inverse(self) -> Pose:
         """Return the similarity that leads back to the frame."""
@@ -83,7 +84,7 @@ class Pose(NamedTuple):
     def move(self, rows: Array) -> None:
         """Move rows ``(..., 18 or 20)`` to other coordinates, in place."""
         pairs = rows.view(np.complex128)
-        pairs[..., POINTS] = pairs[..., POINTS] * self.factor + self.offset
+        pairs[..., POINTS] = pairs.take(POINTS, axis=-1) * self.factor + self.offset
         rows[..., SIDES] += math.log(abs(self.factor))
 
 
@@ -191,13 +192,11 @@ class Tracks:
             self._fill(tracks, *((old, rows) if side == LAST else (rows, old)))
         self._history[frame % len(self._history), tracks] = rows[:, :HISTORY]
         edges[tracks] = rows
-        nearest, new = near[:, side][tracks], rows[:, FRAME_AND_CENTRES]
-        nearest[:, 1:] = nearest[:, :-1]
-        nearest[:, 0] = new
-        near[:, side][tracks] = nearest
+        near, new = near[:, side], rows.take(FRAME_AND_CENTRES, axis=1)
+        near[tracks] = np.concatenate([new[:, None], near[tracks, :-1]], axis=1)
         is_young = count < VELOCITY_OBSERVATIONS
         if is_young.any():
-            near[tracks[is_young], 1 - side, count[is_young]] = new[is_young]
+            table["near"][tracks[is_young], 1 - side, count[is_young]] = new[is_young]
         table["count"][tracks] = count + 1
 
     def _fill(self, tracks: Indices, before: Array, after: Array) -> None:
@@ -226,24 +225,22 @@ class Tracks:
     ) -> Array:
         """Return expanded boxes ``(4, A, N)`` before the first or after the last rows, and ``undamped`` ones."""
         edges = self.table["edges"][:, side][tracks]
-        centres = edges[:, CENTRE] + self._motions(tracks, frame, side, undamped=undamped)
+        centres = edges[:, CENTRE] + self._motions(tracks, edges, frame, side, undamped=undamped)
         reach = np.exp(edges[:, SIDES]) * (0.5 + share)
         return np.concatenate([centres - reach, centres + reach], axis=2).transpose(2, 0, 1)
 
-    def _motions(self, tracks: Indices, frame: Array | float, side: int, *, undamped: bool = False) -> Array:
-        """Return motions ``(A, N, 2)`` from the first observations back to a frame, or from the last on."""
-        edges, near = self.table["edges"][:, side][tracks], self.table["near"][:, side][tracks]
-        frames = edges[:, FRAME]
+    def _motions(
+        self, tracks: Indices, edges: Array, frame: Array | float, side: int, *, undamped: bool = False
+    ) -> Array:
+        """Return motions ``(A, N, 2)`` from the first observations, ``edges``, back to a frame, or from the last on."""
+        near, frames = self.table["near"][:, side][tracks], edges[:, FRAME]
         velocities = slopes(near[:, :, 1:], near[:, :, 0] - frames[:, None])
-        counts = (frame - frames)[:, None]
-        damped = (1.0 - DAMPING ** np.abs(counts)) * (DAMPING / (1.0 - DAMPING))
-        steps = np.array(
-            [damped if side == LAST else -damped, counts] if undamped else [damped if side == LAST else -damped]
-        )
+        steps = _steps((frame - frames).tobytes(), side, undamped=undamped)
         if not self._has_moved:
             return np.asarray(velocities[:, :2] * steps)
-        ways = np.abs(velocities).reshape(-1, 2, 2).sum(axis=2).T * VELOCITY_OBSERVATIONS
-        factors, offsets = self._poses[np.asarray(frame).astype(np.int64) % len(self._poses)].T
+        sizes = np.abs(velocities)
+        ways = VELOCITY_OBSERVATIONS * (sizes[:, 0] + sizes[:, 1]), VELOCITY_OBSERVATIONS * (sizes[:, 2] + sizes[:, 3])
+        factors, offsets = self._poses[np.asarray(frame, np.int64) % len(self._poses)].T
         is_followed = self._is_followed(edges, factors, ways)
         motions = velocities * steps
         if is_followed.any():
@@ -301,13 +298,16 @@ class Tracks:
         if self._has_moved:
             factors, offsets = self._poses[frames % len(self._poses)].transpose(2, 0, 1)[..., None]
             move_faces(faces, 1.0 / factors, -offsets / factors)
-        for about, own, codes in zip(due, faces, origins, strict=True):
-            is_there = codes >= 0
-            found, names = own[is_there], NAMES[codes[is_there]]
-            points = found[:, 4:14].reshape(-1, 5, 2)
-            has_points = not len(points) or not np.isnan(points).all()
-            columns = table["number"][is_there], found[:, :4].copy(), found[:, FACE_SCORE].copy()
-            yield FrameFaces(*about, *columns, points if has_points else None, names)
+        at, tracks = (origins >= 0).nonzero()
+        found, numbers, names = faces[at, tracks], table["number"][tracks], NAMES[origins[at, tracks]]
+        boxes, scores, points = found[:, :4].copy(), found[:, FACE_SCORE].copy(), found[:, 4:14].reshape(-1, 5, 2)
+        ends = at.searchsorted(np.arange(1, len(due) + 1)).tolist()
+        may_lack, start = bool(np.isnan(points).any()), 0
+        for about, end in zip(due, ends, strict=True):
+            own, start = slice(start, end), end
+            has_points = not may_lack or not len(points[own]) or not np.isnan(points[own]).all()
+            own_points = points[own] if has_points else None
+            yield FrameFaces(*about, numbers[own], boxes[own], scores[own], own_points, names[own])
 
     def _outside(self, tracks: Indices, frames: NDArray[np.int64], seconds: Array) -> tuple[Array, NDArray[np.int64]]:
         """Return faces ``(N, 15)`` and origins before the first and after the last observation; -1 for no face."""
@@ -325,7 +325,7 @@ class Tracks:
             faces[at] = (
                 table["held"][own] if side == LAST else self._smoothed(own, edges[at, FRAME].astype(np.int64))[0]
             )
-            faces[at, :FACE_SCORE] += np.tile(self._motions(own, frames[at], side)[0], 7)
+            faces[at, :FACE_SCORE] += np.tile(self._motions(own, edges[at], frames[at], side)[0], 7)
             origins[at] = ORIGINS.index("extended")
         return faces, origins
 
@@ -378,9 +378,10 @@ def ranges(start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[Indices, 
 
 
 def _weights(before: NDArray[np.int64], after: NDArray[np.int64], reach: int) -> Array:
-    codes, rows = np.unique(before * (reach + 1) + after, return_inverse=True)
-    known = [smoothing_weights(*divmod(code, reach + 1), reach) for code in codes.tolist()]
-    return np.array(known).reshape(-1, 2 * reach + 1)[rows]
+    codes = before * (reach + 1) + after
+    known = sorted(set(codes.tolist()))
+    weights = [smoothing_weights(*divmod(code, reach + 1), reach) for code in known]
+    return np.array(weights).reshape(-1, 2 * reach + 1)[np.searchsorted(known, codes)]
 
 
 @lru_cache(maxsize=1024)
@@ -401,9 +402,25 @@ def smoothing_weights(before: int, after: int, reach: int) -> Array:
 
 def slopes(values: Array, steps: Array) -> Array:
     """Return the slopes ``(N, D)`` of lines through values ``(N, K, D)`` at steps ``(N, K)``; 0 for a single value."""
+    offsets, spread = _offsets(steps.tobytes(), steps.shape)
+    return np.asarray(np.einsum("nk,nkd->nd", offsets, values) / spread)
+
+
+@lru_cache(maxsize=16)  # mostly, all tracks have been observed in all frames
+def _offsets(data: bytes, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return the used steps less their mean, and the sum of their squares."""
+    steps = np.frombuffer(data).reshape(shape)
     is_used = np.abs(steps) <= VELOCITY_FRAMES
     offsets = np.where(is_used, steps, 0.0)
     offsets -= (np.add.reduce(offsets, axis=1) / np.add.reduce(is_used, axis=1))[:, None]
     offsets *= is_used
-    spread = np.maximum(np.einsum("nk,nk->n", offsets, offsets), SMALLEST)
-    return np.asarray(np.einsum("nk,nkd->nd", offsets, values) / spread[:, None])
+    return offsets, np.maximum(np.einsum("nk,nk->n", offsets, offsets), SMALLEST)[:, None]
+
+
+@lru_cache(maxsize=16)
+def _steps(data: bytes, side: int, *, undamped: bool) -> Array:
+    """Return multiples ``(A, N, 1)`` of the velocity after so many frames, damped and not."""
+    counts = np.frombuffer(data)[:, None]
+    damped = (1.0 - DAMPING ** np.abs(counts)) * (DAMPING / (1.0 - DAMPING))
+    damped = damped if side == LAST else -damped
+    return np.array([damped, counts] if undamped else [damped])

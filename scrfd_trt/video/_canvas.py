@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,15 +53,18 @@ class Canvas:
     def __init__(self) -> None:
         self._memory = np.empty(0, np.uint64)
 
-    def draw(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> list[_colors.Patch]:
-        """Return the parts of the image that the overlay drew on; none if it drew on the frame, on a GPU."""
+    @contextmanager
+    def drawn(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> Iterator[list[_colors.Patch]]:
+        """Yield the parts of the image that the overlay drew on; none if it drew on the frame, on a GPU."""
         draw_on_gpu = gpu_overlay(overlay) if frame.is_on_gpu else None
         if draw_on_gpu is not None:
             draw_on_gpu(frame.yuv, detections)
-            return []
+            yield []
+            return
         regions = _regions(frame.picture, overlay, detections)
         if regions is None:
-            return [_colors.Patch(0, 0, frame.image, overlay(frame.image, detections))]
+            yield [_colors.Patch(0, 0, frame.image, overlay(frame.image, detections))]
+            return
         memory, image = self._image(frame.picture.width, frame.picture.height)
         self._memory = np.empty(0, np.uint64)  # until it is empty again
         before = []
@@ -74,7 +78,7 @@ class Canvas:
             image[inner.slices] = pixels
             before.append((inner, pixels))
         overlay(image, detections, out=image)  # type: ignore[call-arg]  # overlays with used_boxes accept it
-        patches = [_colors.Patch(at.left, at.top, old, image[at.slices].copy()) for at, old in before]
+        yield [_colors.Patch(at.left, at.top, old, image[at.slices]) for at, old in before]
         for region, _ in before:
             image[region.slices] = BACKGROUND
         if (memory != _BACKGROUND_WORD).any():
@@ -83,7 +87,6 @@ class Canvas:
                 "or None; overlays.testing checks it"
             )
         self._memory = memory
-        return patches
 
     def _image(self, width: int, height: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
         words, size = -(-width * height * 3 // 8), width * height * 3

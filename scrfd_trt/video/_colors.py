@@ -300,9 +300,9 @@ def paste_changes(picture: Any, patches: Sequence[Patch]) -> Any:
 
 
 def _changed(patch: Patch) -> NDArray[np.uint8]:
-    """Return a mask of 0 and 255."""
-    same = cv2.inRange(cv2.absdiff(patch.before, patch.after), (0, 0, 0), (0, 0, 0))
-    return np.asarray(cv2.bitwise_not(same), np.uint8)
+    """Return a mask that is above 0 where a pixel is changed."""
+    differs = cv2.compare(patch.before, patch.after, cv2.CMP_NE)
+    return np.asarray(cv2.cvtColor(differs, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def _changed_bounds(patch: Patch, mask: NDArray[np.uint8], picture: Any) -> tuple[int, int, int, int] | None:
@@ -328,7 +328,7 @@ def _paste(picture: Any, left: int, top: int, image: NDArray[np.uint8], mask: ND
 
 
 def _shrink_mask(mask: NDArray[np.uint8], across: int, down: int) -> NDArray[np.uint8]:
-    """Shrink a mask of 0 and 255; a block is above 0 if any of its pixels is."""
+    """Shrink a mask of 0 and at least 4; a block is above 0 if any of its pixels is."""
     height, width = mask.shape
     if across == down == 1:
         return np.ascontiguousarray(mask)

@@ -323,8 +323,8 @@ class VideoWriter(OutputWriter):
 
         Of an overlay with ``used_boxes``, only these are converted.
         """
-        with measured("draw"):
-            return self._prepare(frame, self._canvas.draw(frame, overlay, detections))
+        with measured("draw"), self._canvas.drawn(frame, overlay, detections) as patches:
+            return self._prepare(frame, patches)
 
     def _prepare(self, frame: Frame, patches: Sequence[_colors.Patch]) -> Any:
         with self._writing(frame):

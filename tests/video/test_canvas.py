@@ -40,8 +40,8 @@ def detections(size: tuple[int, int] = SIZE, boxes: Any = FACES) -> Detections:
 
 def drawn(frame: Frame, overlay: Any, found: Detections) -> tuple[list[_colors.Patch], list[NDArray[Any]]]:
     """The frame drawn on by its regions."""
-    patches = Canvas().draw(frame, overlay, found)
-    return patches, _colors.planes(_colors.paste_changes(frame.picture, patches))
+    with Canvas().drawn(frame, overlay, found) as patches:
+        return patches, _colors.planes(_colors.paste_changes(frame.picture, patches))
 
 
 @pytest.mark.parametrize("overlay", COVERS, ids=["blur", "mosaic and boxes"])
@@ -105,9 +105,13 @@ class BlackCorner(overlays.OverlayModel):
 def test_pixels_changed_outside_used_boxes_are_an_error() -> None:
     canvas = Canvas()
     for _ in range(2):
-        with pytest.raises(OverlayError, match=r"BlackCorner\(\) changes pixels outside its used_boxes"):
-            canvas.draw(noise("yuv420p", SIZE), BlackCorner(), detections())
-    assert len(canvas.draw(noise("yuv420p", SIZE), COVERS[0], detections())) == len(FACES)
+        with (
+            pytest.raises(OverlayError, match=r"BlackCorner\(\) changes pixels outside its used_boxes"),
+            canvas.drawn(noise("yuv420p", SIZE), BlackCorner(), detections()),
+        ):
+            pass
+    with canvas.drawn(noise("yuv420p", SIZE), COVERS[0], detections()) as patches:
+        assert len(patches) == len(FACES)
 
 
 @pytest.mark.parametrize("count", [0, 1, 30, 600])
