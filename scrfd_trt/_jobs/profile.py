@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
 from typing import Literal, TypeVar
 
@@ -53,13 +53,16 @@ def add_measured(seconds: Mapping[Stage, float]) -> None:
             _active.add(stage, more)
 
 
-@contextmanager
-def measured(stage: Stage | None) -> Iterator[None]:
+def measured(stage: Stage | None) -> AbstractContextManager[None]:
     """Add the time of a block to a stage, without that of such blocks in it; None: to none, such as to wait."""
-    profile = _active
-    if profile is None:
-        yield
-        return
+    return _NOTHING if _active is None else _measured(stage, _active)
+
+
+_NOTHING = nullcontext()
+
+
+@contextmanager
+def _measured(stage: Stage | None, profile: Profile) -> Iterator[None]:
     outer, _inner.seconds = getattr(_inner, "seconds", 0.0), 0.0
     start = perf_counter()
     try:

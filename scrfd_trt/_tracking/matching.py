@@ -75,10 +75,11 @@ def assign(rows: Indices, columns: Indices, similarity: Array) -> tuple[Indices,
 def _second_best(groups: Indices, values: Array) -> Array:
     """Return the second largest value of its group, or 0, for each largest value; infinity for all others."""
     order = np.lexsort((values, groups))
-    is_largest = np.append(np.diff(groups[order]) != 0, True)
-    before = np.append(0.0, np.where(is_largest, 0.0, values[order])[:-1])
-    second = np.empty(len(values))
-    second[order] = np.where(is_largest, before, np.inf)
+    in_order, found, second = groups[order], np.zeros(len(values)), np.empty(len(values))
+    is_smaller = in_order[:-1] == in_order[1:]
+    np.copyto(found[1:], values[order][:-1], where=is_smaller)
+    found[:-1][is_smaller] = np.inf
+    second[order] = found
     return second
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -37,12 +38,17 @@ def load() -> ModuleType:
         import av.logging  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependencyError('videos need PyAV: pip install "scrfd-trt[video]"') from error
-    release = tuple(map(int, re.findall(r"\d+", av.__version__)[:2]))
+    _check(av.__version__)
+    return av
+
+
+@cache
+def _check(version: str) -> None:
+    release = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if not OLDEST <= release < TOO_NEW:
         problem = "too old" if release < OLDEST else "too new"
         hint = f'pip install "av>={OLDEST[0]}.{OLDEST[1]},<{TOO_NEW[0]}"'
-        raise MissingDependencyError(f"PyAV {av.__version__} is {problem}: {hint}")
-    return av
+        raise MissingDependencyError(f"PyAV {version} is {problem}: {hint}")
 
 
 def scheme(name: str) -> str:

@@ -63,16 +63,18 @@ class SecondLook:
         rows = np.flatnonzero(is_long & (found.scores <= DOUBTFUL))
         if not len(rows) or self._bytes > MAX_BYTES:
             return
-        is_near = _overlaps(found.boxes[rows], [box for _, box in self._recent])
+        others = np.concatenate([*(box for _, box in self._recent), *self._sure])
+        overlaps = _overlaps(found.boxes[rows], others)
+        is_near, is_sure = overlaps[:, : len(self._recent)], overlaps[:, len(self._recent) :]
         is_fresh = np.array([frame.number - number < SPACING for number, _ in self._recent], bool)
         # Lower scores in the place of a doubtful face are of its track.
         is_sample = (found.scores[rows] >= self._threshold) | is_near.any(axis=1)
         is_sample &= (is_near.sum(axis=1) < SAMPLES) & ~(is_near & is_fresh).any(axis=1)
-        is_sample &= ~_overlaps(found.boxes[rows], np.concatenate(self._sure)).any(axis=1)
+        is_sample &= ~is_sure.any(axis=1)
         with measured("detect"):
             for row in rows[is_sample][:MAX_PER_FRAME].tolist():
                 seen = Seen(found.boxes[row], take(partial(_part, frame), found, row))
-                self._recent.append((frame.number, seen.box))
+                self._recent.append((frame.number, seen.box[None]))
                 self._pending.setdefault(frame.number, []).append(seen)
                 self._bytes += seen.sample.image.nbytes
 
@@ -80,8 +82,9 @@ class SecondLook:
         """Give the samples of a frame to its tracks, and look at the tracks that have ended."""
         is_detected = faces.origins == "detected"
         for number in faces.track_ids[is_detected & (faces.scores > DOUBTFUL)].tolist():
-            self._forget(self._tracks.get(number) or ())
-            self._tracks[number] = None
+            if (samples := self._tracks.get(number, [])) is not None:
+                self._forget(samples)
+                self._tracks[number] = None
         for seen in self._pending.pop(faces.number, ()):
             is_own = is_detected & (np.abs(faces.scores - seen.sample.score) < 1e-6)
             is_own &= _overlaps(faces.boxes, [seen.box])[:, 0]
