@@ -152,6 +152,10 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     name = name.strip()
     if not name:
         raise OptionError(f"{spec!r} has no overlay name: write name or name:option=value,option=value")
+    several = [part.strip() for part in re.split("[,:]", spec)]
+    if len(several) > 1 and {*several} <= {*names()}:
+        each = ", ".join(f"parse({part!r})" for part in several)
+        raise OptionError(f"{spec!r} is several overlays: use Compose({each})")
     if "," in name:
         raise OptionError(f"no overlay {name!r}; options follow a colon: {spec.replace(',', ':', 1)}")
     options: dict[str, str] = {}

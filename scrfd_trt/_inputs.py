@@ -221,6 +221,8 @@ def as_array(image: Any, color: str) -> Any:
         if image is None:
             raise ImageError(explain_no_array(image))
         if isinstance(image, tuple) and [type(part) for part in image] == [bool, np.ndarray]:
+            if image[1].ndim == 1:
+                raise ImageError("cv2.imencode() returns whether it worked, and a file: pass the second as bytes(…)")
             raise ImageError("cv2.VideoCapture.read() returns whether there is a frame, and the frame: pass the second")
         several = isinstance(image, Iterable) and not isinstance(image, Mapping)
         what = "for several images, call detect_batch or stream" if several else _WANTED

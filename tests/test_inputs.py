@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from scrfd_trt import ImageError, SCRFDDetector, _inputs, samples
-from scrfd_trt._inputs import download, open_picture
+from scrfd_trt._inputs import download, open_picture, pixels_of
 
 pytestmark = pytest.mark.slow  # nothing here depends on the version of Python
 
@@ -166,6 +166,21 @@ def test_an_address_is_an_image(detector: SCRFDDetector, folder: Path, site: str
 
 def gray(*values: int) -> np.ndarray:
     return np.repeat(np.array([values], np.uint8)[..., None], 3, 2)
+
+
+def test_closed_images_and_pairs_of_opencv(tmp_path: Path) -> None:
+    file = cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))
+    path = tmp_path / "a.png"
+    path.write_bytes(file[1].tobytes())
+    with Image.open(path) as closed, Image.open(path) as loaded:
+        loaded.load()
+    assert pixels_of(loaded, "bgr").shape == (9, 9, 3)
+    loaded.close()
+    for image in (closed, loaded):
+        with pytest.raises(ImageError, match=r"^the image is closed: "):
+            pixels_of(image, "bgr")
+    with pytest.raises(ImageError, match=r"^cv2\.imencode\(\) returns whether it worked, and a file: "):
+        pixels_of(file, "bgr")
 
 
 def test_modes_of_pillow_images() -> None:

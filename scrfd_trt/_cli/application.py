@@ -66,7 +66,7 @@ def load_command(name: str) -> Any:
     from scrfd_trt._cli.options import flatten_groups  # noqa: PLC0415
     from scrfd_trt._display import check_overlays  # noqa: PLC0415
 
-    if name != "doctor":  # which explains what is wrong
+    if name not in ("doctor", "build", "inspect", "models"):  # the first explains what is wrong, and others need none
         check_overlays()
     module = import_module(f"scrfd_trt._cli.commands.{name}")
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")

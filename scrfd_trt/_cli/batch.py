@@ -162,6 +162,7 @@ def process_videos(
     sources: Sequence[Source], tally: Tally, process: Callable[[Source], Summary], jobs: int = 1
 ) -> Iterator[tuple[Source, Summary]]:
     """Process videos, ``jobs`` at the same time; yield each source that succeeds with its summary, in order."""
+    finished: list[Source] = []
 
     def attempt(source: Source) -> Summary | ScrfdError | MemoryError:
         try:
@@ -171,6 +172,7 @@ def process_videos(
         except INPUT_ERRORS as error:
             return error
         source.finish()
+        finished.append(source)
         return summary
 
     several = mapped(attempt, sources, workers=jobs, ahead=len(sources)) if jobs > 1 else None
@@ -186,5 +188,5 @@ def process_videos(
                     tally.fail(source, outcome)
     except KeyboardInterrupt as stop:
         if several is not None:
-            add_location(stop, "", f"after {tally.videos} of {len(sources)} videos")
+            add_location(stop, "", f"after {len(finished)} of {len(sources)} videos")
         raise

@@ -124,7 +124,10 @@ def _usage_text(error: Any) -> str:
 def _reason(error: Any) -> str:
     """Return the reason of a usage error, with the value that is refused, or an option that may be meant."""
     if hasattr(error, "possibilities") and error.ctx is not None:
-        return guesses.no_option(error.option_name, error.ctx.command)
+        if hasattr(error.ctx.command, "commands"):
+            how = "options follow a command, as in 'scrfd-trt anonymize photo.jpg --output hidden.jpg'"
+            return f"{error.option_name}: {how}"
+        return guesses.no_option(error.option_name, error.ctx.command.params)
     text: str = error.format_message().rstrip(".")
     text += MISSING.get(text, "")
     if hasattr(error.__cause__, "errors"):  # pydantic's, which converts values

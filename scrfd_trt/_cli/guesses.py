@@ -103,7 +103,22 @@ GUESSES: Mapping[str, Guess] = {
     **_each("-ss", "-to", "--start", "--end", to="cut the video before, or cover a part of it with --only-span"),
     **_each("--opacity", to="use --overlay NAME:opacity=N; 'scrfd-trt overlays NAME' has the options"),
     **_each("--emoji", to=("--overlay", "emoji")),
-    **_each("-c:v", "-vcodec", "--vcodec", "--video-codec", to=("--codec",)),
+    **_each(
+        "-vf",
+        "-af",
+        "-filter:v",
+        "-filter_complex",
+        "-s",
+        "-pix_fmt",
+        to="use ffmpeg itself on the copy",
+    ),
+    "-f": "the suffix of the output names its format, such as --output hidden.mp4",
+    **_each("-b:v", "-maxrate", "-q:v", "-qscale", "-qscale:v", "--bitrate", to="use --crf N; less is better"),
+    **_each("-c:a", "-acodec", "-b:a", to="use --audio; audio is copied where the output can hold it"),
+    **_each("-hwaccel", to=("--device",)),
+    **_each("-sn", to=("--no-subtitles",)),
+    **_each("-n", "--no-overwrite", "-hide_banner", to=()),
+    **_each("-c", "-c:v", "-vcodec", "--vcodec", "--video-codec", to=("--codec",)),
     **_each("--config", to=("--settings",)),
     **_each("--ffmpeg-config", to="use --codec, --crf and --preset"),
 }
@@ -118,6 +133,9 @@ VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "--codec": {"hevc": ("libx265", "x265", "h265"), "h264": ("libx264", "x264", "avc"), "av1": ("libsvtav1",)},
 }
 """By option, this program's values and those of others, in lower case."""
+
+
+_NO_SCORE = r"\d*[1-9]\d*(\.\d+)?|(\d+:)+[\d.]+"
 
 
 class GuessError(Exception):
@@ -189,6 +207,8 @@ class _Words:
         if isinstance(guess, str):
             raise GuessError(f"{name}: {guess}")
         if guess is None:
+            if not self._is_known(word):
+                raise GuessError(no_option(name, self.options.values()))
             yield word
         elif equals and not guess:
             yield value
@@ -199,11 +219,23 @@ class _Words:
         else:
             yield from guess
 
+    def _is_known(self, word: str) -> bool:
+        """Return False for one dash and letters that are not all options, which typer would report one by one."""
+        while re.match("-[^-].", word) and f"-{word[1]}" in self.options and self.options[f"-{word[1]}"].is_flag:
+            word = f"-{word[2:]}"
+        return not re.match("-[^-\\d]", word) or word[:2] in self.options
+
     def _value(self, option: str, value: str) -> str:
         """Return the value of an option with this program's name for it."""
         one, lower = self.options[option], value.lower()
         if one.opts[0] == "--output" and re.fullmatch(r"\w{2,5}:-", value):
             raise GuessError(f"{option} {value}: use {option} -, which has the format of the input")
+        if option == "-t" and one.opts[0] == "--threshold" and re.fullmatch(_NO_SCORE, value):
+            what = "this is --threshold, the minimum score, below 1; for a duration"
+            raise GuessError(f"-t {value}: {what}, use --duration with a camera, or cut the video before")
+        several = re.findall(r"[^,:+ ]+", value) if option == "--overlay" else ()
+        if len(several) > 1 and {*several} <= {*_overlay_names()}:
+            raise GuessError(f"{option} {value}: use {' '.join(f'{option} {name}' for name in several)}")
         own = lower if lower in (one.metavar or "").split("|") else value
         return next((name for name, others in VALUES.get(one.opts[0], {}).items() if lower in others), own)
 
@@ -244,11 +276,9 @@ def _overlay_names() -> tuple[str, ...]:
     return overlays.names()
 
 
-def no_option(name: str, command: Any) -> str:
+def no_option(name: str, parameters: Iterable[Any]) -> str:
     """Return a message on an option that a command does not have, with the one whose name is closest."""
-    if hasattr(command, "commands"):
-        return f"{name}: options follow a command, as in 'scrfd-trt anonymize photo.jpg --output hidden.jpg'"
-    options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+    options = [option for parameter in parameters for option in parameter.opts if option.startswith("--")]
     known = {key.strip("-"): guess[0] for key, guess in GUESSES.items() if isinstance(guess, tuple) and guess}
     known |= {option.strip("-"): option for option in options}
     close = get_close_matches(name.strip("-").replace("_", "-").lower(), known, 1, 0.8)

@@ -34,8 +34,12 @@ from scrfd_trt.video._sources import is_pattern
 LOOKED_AT = 64  # files that one thread looks into at a time
 STDIN = "-"
 VIDEO_LIMITS = {"max_bytes": 1 << 32, "max_seconds": 3600.0}  # of a download that may be a video
-VALUE = re.compile(r"-?\d+|(-?\d+(\.\d+)?,){3}\d+.*")
-"""Of a part of an option's value that is typed with spaces, and without quotes."""
+VALUES = {
+    r"0?\.\d+": "; for the minimum score, use --threshold {}",
+    r"-?\d+,?": "; a list of numbers has commas and no spaces, such as 1,2",
+    r"(-?\d+(\.\d+)?,){3}\d+.*": "; quote the value of --cover",
+}
+"""What follows the problem of a part of an option's value that is typed as an input."""
 
 
 @dataclass(eq=False)
@@ -275,10 +279,8 @@ def _expand(text: str, search: FolderSearch) -> Iterator[Source]:
         yield Source(path, Path(f"{name}.mp4"))
     elif os.path.lexists(path) or not glob.has_magic(text):
         problem = problem_of(path)
-        hint = ""
-        if problem and VALUE.fullmatch(text):
-            hint = "; quote the value of --cover, and separate other values by commas"
-        yield Source(path, Path(path.name), problem + hint)
+        hint = next((hint for form, hint in VALUES.items() if problem and re.fullmatch(form, text)), "")
+        yield Source(path, Path(path.name), problem + hint.format(text))
     else:
         # Path.glob does not accept absolute patterns.
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207

@@ -40,7 +40,11 @@ if TYPE_CHECKING:
 
 def is_address(text: str) -> bool:
     """Return whether an input is a camera or an address, and not a file of that name."""
-    return is_camera(text) or bool(_pyav.scheme(text))
+    kind = _pyav.scheme(text)
+    if kind and kind not in _pyav.PROTOCOLS:
+        how = f"use the path {text[7:]}" if kind == "file" else f"they begin with {', '.join(_pyav.PROTOCOLS)}"
+        raise OptionError(f"{redact_password(text)}: {kind}:// addresses are not read; {how}")
+    return is_camera(text) or bool(kind)
 
 
 def is_web_address(text: str) -> bool:

@@ -34,6 +34,7 @@ from scrfd_trt.video._two_pass import ProgressCallback
 Text = TypeVar("Text", bound=str)
 ProgressKind = Literal["bar", "jsonl", "none"]
 
+MAX_RANGE = 10_000  # tracks in one range
 DEFAULT_MODEL = models.DEFAULT_MODEL
 THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
 IOU: float = DetectorOptions.model_fields["iou"].default
@@ -347,11 +348,14 @@ def parse_choice(option: str, text: str, choices: Collection[Text]) -> Text:
 
 
 def _tracks(option: str, texts: Iterable[str] | None) -> list[int]:
-    parts = split_values(texts)
-    invalid = next((part for part in parts if not re.fullmatch(r"\d{1,9}", part)), None)
-    if invalid is not None:
-        raise OptionError(f"{option} {invalid!r}: use track numbers as listed by 'scrfd-trt tracks', such as 2,5")
-    return [int(part) for part in parts]
+    found: list[int] = []
+    for part in split_values(texts):
+        ends = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part)
+        numbers = range(int(ends[1]), int(ends[2] or ends[1]) + 1) if ends else ()
+        if not 0 < len(numbers) <= MAX_RANGE:
+            raise OptionError(f"{option} {part!r}: use track numbers of 'scrfd-trt tracks', such as 2,5 or 2-5")
+        found += numbers
+    return found
 
 
 def _region(option: str, text: str) -> tuple[float, float, float, float]:

@@ -319,6 +319,8 @@ def check_folder(path: Path) -> None:
     """Check that a folder can be written to or created; raise OptionError or OutputError."""
     if path == Path("-") and not exists(path):
         raise OptionError("copies cannot be written to standard output; name a file or a folder")
+    if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES and not exists(path):
+        raise OptionError(f"{path} is the name of a file, and copies go to a folder: name one, such as {path.stem}")
     existing = next((folder for folder in (path, *path.absolute().parents) if exists(folder)), Path())
     if existing == path and not is_folder(path) and not is_regular_file(path):
         raise OptionError(f"{path} is not a folder; name one, or use --dry-run to write nothing")

@@ -320,7 +320,7 @@ class _CopyJob:
         if lines:
             text = "not covered: a second look finds no face there; --keep-doubtful covers them"
             more = f"; {MAX_MOMENTS} are shown, and --save-detections saves all" if len(lines) > MAX_MOMENTS else ""
-            console.listing("warning", f"{count(len(lines), 'doubtful place')} {text}{more}", lines[:MAX_MOMENTS])
+            console.listing("note", f"{count(len(lines), 'doubtful place')} {text}{more}", lines[:MAX_MOMENTS])
 
     def _save_image(
         self,

@@ -202,7 +202,7 @@ def show_progress(
 
 
 Display = Callable[[Stage, int, int | None, float], None]
-"""Called with stage, frames done, total frames if known, and frames per second."""
+"""Called with stage, frames done, total frames if known, and frames per second, 0 if that is not known yet."""
 
 
 class VideoProgress:
@@ -211,7 +211,8 @@ class VideoProgress:
     def __init__(self, displays: Iterable[Display], interval: float) -> None:
         self._displays, self._interval = displays, interval
         self._stage: Stage | None = None
-        self._started = self._shown = 0.0
+        self._started = self._shown = self._last = time.monotonic()
+        self._before = 0  # frames at the first display of a stage, which its rate does not count
         self._pending: tuple[Stage, int, int | None] | None = None
         self.position = "before the first frame was processed"
 
@@ -227,8 +228,8 @@ class VideoProgress:
         now = time.monotonic()
         if stage != self._stage:
             self.flush()
-            self._stage, self._started, self._shown = stage, now, now
-        self._pending = (stage, done, total)
+            self._stage, self._started, self._shown, self._before = stage, self._last, now, 0
+        self._pending, self._last = (stage, done, total), now
         if now - self._shown >= self._interval:
             self._shown = now
             self.flush()
@@ -238,7 +239,11 @@ class VideoProgress:
         if self._pending is not None:
             stage, done, total = self._pending
             self._pending = None
-            rate = done / max(time.monotonic() - self._started, 1e-6)
+            now = time.monotonic()
+            rate = (done - self._before) / max(now - self._started, 1e-6)
+            if not self._before:  # as many frames come at once as tracking waits for, which says nothing of the rest
+                rate = 0.0 if total and done < total else rate
+                self._before, self._started = done, now
             for display in self._displays:
                 with suppress(OSError):  # a closed terminal must not stop the video
                     display(stage, done, total, rate)
@@ -256,7 +261,7 @@ class _VideoBar:
             self._stage = stage
             self._task = self._bars.add_task(f"{self._label}{STAGES[stage]}", total=total, rate="")
         limit = None if total is None else max(total, done)
-        self._bars.update(self._task, completed=done, total=limit, rate=f"{rate:.0f} fps")
+        self._bars.update(self._task, completed=done, total=limit, rate=f"{rate:.0f} fps" if rate else "")
         self._bars.refresh()
 
     def remove(self) -> None:
@@ -269,4 +274,4 @@ class _VideoBar:
 
 def _json_line(source: Path | str, stage: Stage, done: int, total: int | None, rate: float) -> None:
     left = None if total is None or not rate else round(max(total - done, 0) / rate, 1)
-    console.progress_line(stage, input=str(source), frame=done, frames=total, fps=round(rate, 1), left=left)
+    console.progress_line(stage, input=str(source), frame=done, frames=total, fps=round(rate, 1) or None, left=left)

@@ -92,7 +92,12 @@ def decode(
 def from_pillow(image: Any) -> ImageFrame:
     """Return the frame that a Pillow image of any mode shows now, upright; raise ImageError if it cannot be decoded."""
     with translated():
-        image.load()
+        try:
+            image.load()
+        except (AssertionError, AttributeError, ValueError) as error:
+            if getattr(image, "fp", None) is not None:
+                raise
+            raise ImageError("the image is closed: pass it before, or call its load() before it is closed") from error
         orientation = image.getexif().get(ORIENTATION, 1)
         if image.mode.startswith("I;16"):  # bytes of any order
             image = np.asarray(image).astype(np.uint16)

@@ -107,9 +107,11 @@ class Preview:
         """Take the progress of a video."""
         text = f"{STAGES[stage]}: frame {done:,}"
         if total is not None and total >= done:
-            left = round((total - done) / max(rate, 1e-6))
-            text += f" of {total:,} ({done / max(total, 1):.0%}), {left // 60}:{left % 60:02} left"
-        self._state = self._state | {"name": name, "text": f"{text}; {rate:.0f} frames/s", "done": done, "total": total}
+            text += f" of {total:,} ({done / max(total, 1):.0%})"
+            left = round((total - done) / rate) if rate else 0
+            text += f", {left // 60}:{left % 60:02} left" if rate else ""
+        text += f"; {rate:.0f} frames/s" if rate else ""
+        self._state = self._state | {"name": name, "text": text, "done": done, "total": total}
 
     def __enter__(self) -> Preview:
         return self

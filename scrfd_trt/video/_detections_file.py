@@ -390,7 +390,7 @@ class FacesReader:
 
     def covered(self, selection: TrackSelection) -> Iterator[tuple[FrameFaces, FrameFaces]]:
         """Yield the faces of each frame, and those that are covered, with all covers by hand."""
-        chosen = selection.resolve_regions(self)
+        chosen = selection.resolve_regions(self, self.header.size)
         chosen = chosen.model_copy(update={"drop_tracks": chosen.drop_tracks | self.dropped(selection)})
         covers = [cover for cover in chosen.covers if cover not in self.header.covers]
         for frame in self:

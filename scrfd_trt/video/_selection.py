@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from math import inf
 from typing import Annotated, Any
 
@@ -21,6 +23,8 @@ Region = tuple[float, float, float, float]  # x, y, width and height in pixels o
 Span = tuple[float, float]  # start and end in seconds
 
 ALWAYS: tuple[Span, ...] = ((-inf, inf),)
+logger = logging.getLogger("scrfd_trt")
+
 MIN_SHARE = 0.5  # share of its frames in which a track lies in a region that it belongs to
 FIRST_COVER = 1_000_001  # track number of the first cover by hand; trackers count from 1
 SLACK = 0.01  # seconds around the times of a cover: reports round times to a hundredth
@@ -67,6 +71,15 @@ class Cover(OptionsModel):
             return None
         sides = zip(*self.boxes, strict=True)
         return np.array([np.interp(pts_seconds, self.pts_seconds or [0.0], side) for side in sides])
+
+
+@lru_cache(64)
+def _warn_of_regions(regions: tuple[Region, ...], size: tuple[int, int]) -> None:
+    """Log which regions lie outside of pictures of this size, once."""
+    for x, y, width, height in regions:
+        if x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0:
+            text = "the region %g,%g,%g,%g lies outside of the picture of %d×%d pixels, and selects no face"
+            logger.warning(text, x, y, width, height, *size)
 
 
 def check_covers(covers: Iterable[Cover], size: tuple[int, int]) -> None:
@@ -167,6 +180,7 @@ class TrackSelection(OptionsModel):
         They include the covers without times. Spans do not apply. Raises ``DetectionsError`` if tracks are selected and
         the faces have no track ids, and ``OptionError`` if a cover lies outside of the image.
         """
+        _warn_of_regions(self.only_regions + self.except_regions, detections.image_size)
         covered = ~_is_inside(detections.boxes, self.except_regions)
         if self.only_regions:
             covered &= _is_inside(detections.boxes, self.only_regions)
@@ -189,10 +203,11 @@ class TrackSelection(OptionsModel):
         """Whether all frames have to be known before the first is rendered."""
         return bool(self.only_regions or self.except_regions)
 
-    def resolve_regions(self, frames: Iterable[FrameFaces]) -> TrackSelection:
+    def resolve_regions(self, frames: Iterable[FrameFaces], size: tuple[int, int]) -> TrackSelection:
         """Return the same selection with track numbers in place of regions, from all frames of the video."""
         if not self.needs_tracks:
             return self
+        _warn_of_regions(self.only_regions + self.except_regions, size)
         inside, left_out = _tracks_in_regions(frames, self.only_regions, self.except_regions)
         only = self.only_tracks
         if self.only_regions:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scrfd_trt import _devices, models
+from scrfd_trt import _devices, _display, models
 from scrfd_trt._cli import application
 from scrfd_trt._cli.commands import doctor
 from scrfd_trt._cli.commands.doctor import Check
@@ -376,6 +376,14 @@ def test_settings_file_and_variables(
     found = {check["name"]: check for check in json.loads(run("doctor", "--json").out)["checks"]}
     assert found["settings file"]["state"] == "problem"
     assert "anonymize.treshold" in found["settings file"]["detail"]
+
+
+def test_only_commands_with_overlays_require_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_display, "other_overlays", lambda: "other/overlays.py")
+    for name in ("doctor", "build", "inspect", "models"):
+        assert application.load_command(name).name == name
+    with pytest.raises(MissingDependencyError, match="provides the module 'overlays'"):
+        application.load_command("overlay")
 
 
 def test_other_overlays_and_variables(

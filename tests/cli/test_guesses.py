@@ -50,6 +50,8 @@ def meant(typed: str) -> str:
         ("anonymize a.jpg --replace-with=Blur --solid", "anonymize a.jpg --replace-with=blur --replace-with solid"),
         ("anonymize a.mp4 -c:v libx265", "anonymize a.mp4 --codec hevc"),
         ("anonymize a.mp4 --audio no --emoji", "anonymize a.mp4 --audio drop --overlay emoji"),
+        ("anonymize a.mp4 -hwaccel cuda -sn -n", "anonymize a.mp4 --device cuda --no-subtitles"),
+        ("detect a.jpg -f csv -rt0.2", "detect a.jpg -f csv -rt0.2"),
         ("anonymize a.mp4 -ss 0.5", "-ss: cut the video before, or cover a part of it with --only-span"),
         ("anonymize a.jpg --config a.toml", "anonymize a.jpg --settings a.toml"),
         ("--help-all", "--help"),
@@ -88,6 +90,17 @@ def test_guess_works(known_overlays: None, typed: str, command: str) -> None:
         ("detect a.jpg --classes 0", "--classes: SCRFD detects faces only"),
         ("anonymize a.mp4 --ffmpeg-config {}", "--ffmpeg-config: use --codec, --crf and --preset"),
         ("models download", "download: give a value, as in 'scrfd-trt models --fetch MODEL'"),
+        ("anonymize a.mp4 -vf scale=640:-1", "-vf: use ffmpeg itself on the copy; see"),
+        ("anonymize a.mp4 -f mp4", "-f: the suffix of the output names its format"),
+        ("anonymize a.mp4 -b:v 2M", "-b:v: use --crf N; less is better"),
+        ("anonymize a.mp4 -vx 2M", "there is no option -vx; see"),
+        (
+            "anonymize a.mp4 -t 5",
+            "-t 5: this is --threshold, the minimum score, below 1; for a duration, use",
+        ),
+        ("anonymize a.mp4 -t 00:00:05", "-t 00:00:05: this is --threshold"),
+        ("overlay a.jpg --overlay skull,blur", "--overlay skull,blur: use --overlay skull --overlay blur"),
+        ("overlay a.jpg --overlay skull:blur", "--overlay skull:blur: use --overlay skull --overlay blur"),
         ("detect webcam", "webcam: use 'scrfd-trt overlay camera:0 landmarks -o FILE'"),
         ("overlay a.jpg", "Missing option '--overlay': name one, such as --overlay skull; 'scrfd-trt overlays' lists"),
         ("overlay a.jpg --blur", "--blur: use --overlay blur"),
@@ -149,7 +162,9 @@ def test_existing_files_are_no_guesses(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_each_replacement_is_one_of_a_command() -> None:
-    options = {option for name in COMMANDS for one in load_command(name).params for option in one.opts}
+    options = {
+        option for name in COMMANDS for one in load_command(name).params for option in (*one.opts, *one.secondary_opts)
+    }
     for typed, guess in guesses.GUESSES.items():
         assert typed not in COMMANDS
         words = {word for word in guess if word[:1] == "-"} if isinstance(guess, tuple) else set()

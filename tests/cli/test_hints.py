@@ -66,7 +66,7 @@ def test_warnings_name_options_of_command(run: Run, picture: Picture, args: tupl
 @pytest.mark.parametrize(
     ("args", "reason", "in_older_typer"),
     [
-        (("-t", "50"), "'-t': must be at most 1, not 50; see", "50.0 is not in the range 0.0<=x<=1.0; see"),
+        (("--threshold", "50"), "'-t': must be at most 1, not 50; see", "50.0 is not in the range 0.0<=x<=1.0; see"),
         (("--max-pixels", "400000000"), "'--max-pixels': must be at most 1000000 million, not 400000000; see", "range"),
         (("--every", "0"), "'--every': must be at least 1, not 0; see", "0 is not in the range"),
         (("--every", "x"), "'--every': must be a whole number, not x; see", "'x' is not a valid int"),
@@ -89,6 +89,16 @@ def test_value_and_limit_of_number_are_named(
         (("tracks", "."), 2, ". is a folder; name one video file"),
         (("tracks", "none.mp4"), 1, "none.mp4: there is no such file"),
         (("detect", "camera:0"), 2, "camera:0: detect does not read cameras or streams; use overlay or anonymize"),
+        (
+            ("detect", "htp://a.b/c.jpg"),
+            2,
+            "htp://a.b/c.jpg: htp:// addresses are not read; they begin with http, https",
+        ),
+        (
+            ("overlay", "file:///a.jpg", "skull", "-o", "x.jpg"),
+            2,
+            "file:///a.jpg: file:// addresses are not read; use the path /a.jpg",
+        ),
         (("bench", "camera:0"), 2, "camera:0: bench does not read cameras or streams; use overlay or anonymize"),
         (("anonymize", "camera:0", "-o", "a.mp4", "--duration", "0"), 2, "'--duration'"),
         (("tracks", "rtsp://me:secret@h/a"), 2, "rtsp://me:***@h/a: tracks does not read cameras or streams"),
@@ -105,6 +115,11 @@ def test_value_and_limit_of_number_are_named(
         (("anonymize", "spot.png", "--except-tracks", "1"), 2, "with --detections; others have --except-region"),
         (("anonymize", "spot.png", "--overlay", "solidd"), 2, "did you mean 'solid'? the overlays are: blur, "),
         (("anonymize", "none", "-o", "x.mp4"), 1, "none: there is no such file or folder"),
+        (
+            ("detect", "spot.png", "--annotate", "new.jpg"),
+            2,
+            "new.jpg is the name of a file, and copies go to a",
+        ),
         (("detect", "list.txt"), 1, "not an image or a video; if this is a list of paths, use --files-from"),
         (("detect", "in/new/", "-o", "new", "--format", "csv", "-q"), 1, "in/new: there is no such file or folder"),
         (("detect", "spot.png", "-o", "new/", "--format", "csv"), 2, "new/ is a folder, which is for --format yolo"),

@@ -135,8 +135,12 @@ def test_contradictory_options_are_refused(run: Run, picture: Picture) -> None:
     assert (ran.code, ran.error) == (2, "--quiet and --verbose exclude each other; leave one of them out")
     ran = run("detect", "spot.png", "-f", "jsonl", "--quiet", "--repeat", "2")
     assert (ran.code, ran.error) == (2, "--repeat prints nothing with --quiet, except in tables; leave it out")
-    ran = run("anonymize", "spot.png", "--only-tracks", "4,7", "--except-tracks", "7")
-    assert (ran.code, ran.error) == (2, "track 7 is in --only-tracks and in --except-tracks; leave it out of one")
+    for numbers in ("4,7", "5-8,11"):
+        ran = run("anonymize", "spot.png", "--only-tracks", numbers, "--except-tracks", "7")
+        assert (ran.code, ran.error) == (2, "track 7 is in --only-tracks and in --except-tracks; leave it out of one")
+    for numbers in ("8-5", "1-99999999", "x"):
+        error = run("anonymize", "spot.png", "--only-tracks", numbers).error
+        assert error == f"--only-tracks '{numbers}': use track numbers of 'scrfd-trt tracks', such as 2,5 or 2-5"
     ran = run("anonymize", "spot.png", "--only-tracks", "4", "--drop-tracks", "4")
     assert (ran.code, ran.error) == (2, "track 4 is in --drop-tracks and in another option; leave it out of one")
     ran = run("anonymize", "spot.png", "--only-tracks", "4", "--except-tracks", "7")

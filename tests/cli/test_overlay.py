@@ -130,11 +130,13 @@ def test_several_images_and_one_file(run: Run, picture: Picture) -> None:
     Path("taken.png").write_text("mine")
     ran = run("overlay", "in", "--overlay", "blur", "-o", "taken.png")
     assert ran.error == "taken.png is the name of a file, but the inputs are a folder or several files; name a folder"
-    for word in ("0,0,5,5@0:01", "180"):  # the rest of a value without quotes
+    for word, hint in {  # the rest of a value without quotes
+        "0,0,5,5@0:01": " or folder; quote the value of --cover",
+        "180": " or folder; a list of numbers has commas and no spaces, such as 1,2",
+        "0.3": "; for the minimum score, use --threshold 0.3",
+    }.items():
         ran = run("overlay", "in/a.png", word, "--overlay", "blur", "-o", "taken.png")
-        assert ran.error == (
-            f"{word}: there is no such file or folder; quote the value of --cover, and separate other values by commas"
-        )
+        assert ran.error == f"{word}: there is no such file{hint}"
     assert Path("taken.png").read_text() == "mine"
     assert run("overlay", "in", "--overlay", "blur", "-o", "new.png").code == 2
     assert not Path("new.png").exists()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scrfd_trt._cli import console, live
+from scrfd_trt._cli import console, live, progress
 from scrfd_trt.video import VideoReader
 
 av = pytest.importorskip("av")
@@ -215,10 +215,19 @@ def test_progress_as_json_lines(run: Run, film: Callable[..., Path]) -> None:
     assert (lines[-1]["frames"], lines[-1]["tracks"], lines[-1]["frames_bridged"]) == (FRAMES, 1, 2)
 
 
+def test_rate_does_not_count_the_frames_that_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, rates = iter([0.0, 5.0, 5.6, 5.6, 6.6, 6.6, 7.0]), list[float]()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    report = progress.VideoProgress([lambda _stage, _done, _total, rate: rates.append(rate)], 0.5)
+    for done in (1, 50, 60):
+        report("finding", done, 100)
+    assert rates == [0.0, pytest.approx(10.0)]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--only-tracks", "a"), "use track numbers as listed by"),
+        (("--only-tracks", "a"), "use track numbers of 'scrfd-trt tracks'"),
         (("--only-region", "1,2,3"), "use x, y, width and height in pixels"),
         (("--only-span", "9-3"), "the end is before the start"),
         (("--codec", "xvid"), "is not one of 'auto', 'h264'"),

@@ -342,8 +342,17 @@ def test_missing_file(tmp_path: Path) -> None:
 def tracks(selection: TrackSelection) -> list[set[int]]:
     """Faces on the left (1), in the centre (2), and one that moves from left to right (3)."""
     clip = [columns(n, n / 10, False, [face(1, 0), face(2, 40), face(3, 8.0 * n)]) for n in range(10)]
-    resolved = selection.resolve_regions(clip)
+    resolved = selection.resolve_regions(clip, (640, 480))
     return [{one.track for one in resolved.apply(frame)} for frame in clip]
+
+
+def test_regions_outside_of_the_picture_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    for regions in ({"only_regions": ((0, 0, 9, 9), (640, 0, 9, 9))}, {"except_regions": ((-9, 0, 9, 9),)}):
+        caplog.clear()
+        tracks(TrackSelection(**regions))
+        (line,) = caplog.messages
+        x = regions[max(regions)][-1][0]
+        assert line == f"the region {x},0,9,9 lies outside of the picture of 640×480 pixels, and selects no face"
 
 
 ALL = {1, 2, 3}
