@@ -19,6 +19,15 @@ CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2", "score", *(f"{name}_{xy}" for na
 CSV_HEADER = ",".join(CSV_COLUMNS) + "\n"
 
 
+class Columns(Protocol):
+    """Boxes and scores of ``Detections``, or of predictions that were read."""
+
+    @property
+    def boxes(self) -> NDArray[np.float32]: ...
+    @property
+    def scores(self) -> NDArray[np.float32]: ...
+
+
 class Faces(Protocol):
     """What is written of ``Detections``."""
 
@@ -82,13 +91,13 @@ def yolo_lines(faces: Faces) -> str:
     return ("0 %.6f %.6f %.6f %.6f\n" * len(rows)) % tuple(rows.reshape(-1).tolist())
 
 
-def wider_block(faces: Faces, image: str) -> str:
+def wider_block(faces: Columns, image: str) -> str:
     """Return faces in the result format of WIDER FACE: a name, the number of faces, and x y width height score each."""
     rows = np.stack([*_xywh(faces), _decimals(faces.scores)], axis=1)
     return f"{image}\n{len(rows)}\n" + ("%s %s %s %s %s\n" * len(rows)) % tuple(_texts(rows))
 
 
-def _xywh(faces: Faces) -> list[NDArray[np.float64]]:
+def _xywh(faces: Columns) -> list[NDArray[np.float64]]:
     """Return x, y, width and height, computed from the numbers as written, with as many digits as float32 has."""
     left, top, right, bottom = map(_decimals, faces.boxes.T)
     return [left, top, *(_decimals(side.astype(np.float32)) for side in (right - left, bottom - top))]

@@ -1,0 +1,197 @@
+"""Labelled faces of WIDER FACE, COCO and YOLO sets, as columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scrfd_trt._image_files import open_image
+from scrfd_trt._image_files.read import IMAGE_SUFFIXES
+from scrfd_trt.errors import DetectionsError, ImageError, MissingDependencyError, one_line
+
+WIDER_SUBSETS = ("easy", "medium", "hard")
+YOLO_COLUMNS = (5, 15, 20)
+"""Class and box; also five landmarks of two or three numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """Labelled faces of a set of images, as columns.
+
+    Attributes
+    ----------
+    names
+        Path of each image below the folder of the images, with forward slashes.
+    images
+        ``(N,)`` place in ``names`` of the image of each face, ascending.
+    boxes
+        ``(N, 4)`` float64 x1, y1, x2, y2 in pixels.
+    subsets
+        For each subset ``(N,)`` whether a face counts in it. Faces that do not are neither found nor missed.
+    protocol
+        ``"wider"`` or ``"coco"``: how :func:`evaluate` matches faces, and what it measures.
+    """
+
+    names: tuple[str, ...]
+    images: NDArray[np.intp]
+    boxes: NDArray[np.float64]
+    subsets: dict[str, NDArray[np.bool_]]
+    protocol: Literal["wider", "coco"]
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """``(N,)`` whether a face counts in any subset."""
+        return np.asarray(np.any([*self.subsets.values()], axis=0), np.bool_)
+
+    @property
+    def sides(self) -> NDArray[np.float64]:
+        """``(N,)`` longer side of each face in pixels."""
+        return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1, initial=0.0), np.float64)
+
+
+def read_ground_truth(
+    labels: str | Path, images: str | Path | None = None, *, category: int | str | None = None
+) -> GroundTruth:
+    """Read the labels of a set of images.
+
+    Parameters
+    ----------
+    labels
+        WIDER FACE: the folder of ``wider_face_val.mat``, ``wider_easy_val.mat`` and the other two. COCO: a ``.json``
+        file. YOLO: the folder of ``.txt`` files; an image without one has no faces.
+    images
+        The folder of the images. YOLO requires it: labels are shares of the size of their image.
+    category
+        Number of the category of faces, or in COCO sets its name; default: the only one, or that named ``face``.
+
+    Raises
+    ------
+    DetectionsError
+        If the labels cannot be read, or several categories could be faces.
+    MissingDependencyError
+        If SciPy is not installed, which reads the labels of WIDER FACE.
+    """
+    path = Path(labels)
+    if path.name == "wider_face_val.mat":
+        path = path.parent
+    with _label_errors(path):
+        if (path / "wider_face_val.mat").is_file():
+            return _read_wider(path)
+        if path.suffix.lower() == ".json":
+            return _read_coco(path, category)
+        if path.is_dir() and images is not None:
+            return _read_yolo(path, Path(images), category)
+    raise DetectionsError(
+        f"{path}: these are no labels; name the folder of wider_face_val.mat, a COCO file (.json), or the folder of "
+        "YOLO's .txt files together with that of the images"
+    )
+
+
+@contextmanager
+def _label_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DetectionsError(f"{error.filename or path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, DetectionsError):
+            raise
+        what = f"there is no {error}" if isinstance(error, KeyError) else one_line(error)
+        raise DetectionsError(f"{path}: the labels are not valid: {what}") from error
+
+
+def _columns(
+    names: Sequence[str], parts: Iterable[Any], counted: dict[str, Any], protocol: Literal["wider", "coco"]
+) -> GroundTruth:
+    """Join the boxes of each image, which are x, y, width and height."""
+    each = [np.asarray(part, np.float64).reshape(-1, 4) for part in parts]
+    images = np.repeat(np.arange(len(each)), [len(part) for part in each])
+    boxes = np.concatenate([np.empty((0, 4)), *each])
+    boxes[:, 2:] += boxes[:, :2]
+    if not np.isfinite(boxes).all():  # WIDER FACE has some of negative size
+        raise ValueError("a box is not finite")
+    return GroundTruth(tuple(names), images, boxes, counted, protocol)
+
+
+def _read_wider(folder: Path) -> GroundTruth:
+    try:
+        from scipy.io import loadmat, matlab  # noqa: PLC0415 - optional, and slow to import
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'reading .mat files requires SciPy ({error}): pip install "scrfd-trt[bench]"'
+        ) from error
+    try:
+        whole, *subsets = (loadmat(folder / f"wider_{name}_val.mat") for name in ("face", *WIDER_SUBSETS))
+    except (matlab.MatReadError, NotImplementedError) as error:
+        raise ValueError(one_line(error)) from error
+    names = [
+        f"{event[0]}/{name[0][0]}.jpg"
+        for (event,), (files,) in zip(whole["event_list"], whole["file_list"], strict=True)
+        for name in files
+    ]
+    boxes = [boxes for (event,) in whole["face_bbx_list"] for (boxes,) in event]
+    counted = {}
+    for name, subset in zip(WIDER_SUBSETS, subsets, strict=True):
+        masks = []
+        for found, (rows,) in zip(boxes, (image for (event,) in subset["gt_list"] for image in event), strict=True):
+            masks.append(np.zeros(len(found), bool))
+            masks[-1][rows.reshape(-1).astype(np.intp) - 1] = True
+        counted[name] = np.concatenate(masks)
+    if len(names) != len(boxes):
+        raise ValueError("there are not as many images as lists of boxes")
+    return _columns(names, boxes, counted, "wider")
+
+
+def _read_coco(path: Path, category: int | str | None) -> GroundTruth:
+    data = json.loads(path.read_bytes())
+    names = {image["id"]: str(image["file_name"]).replace("\\", "/") for image in data["images"]}
+    known = {each["id"]: str(each["name"]) for each in data.get("categories", ())}
+    found = known if category is None else {i: name for i, name in known.items() if str(category) in (str(i), name)}
+    if category is None and len(known) > 1:
+        found = {i: name for i, name in known.items() if name.lower() == "face"}
+    if known and len(found) != 1:
+        listed = ", ".join(f"{number} ({name})" for number, name in known.items())
+        raise DetectionsError(f"{path}: name the category of faces; there are {listed}", fields=["category"])
+    faces: dict[Any, list[Any]] = {number: [] for number in names}
+    for each in data["annotations"]:
+        if not known or each["category_id"] in found:
+            faces[each["image_id"]].append((each["bbox"], not each.get("iscrowd")))
+    rows = [row for image in faces.values() for row in image]
+    parts = ([box for box, _ in image] for image in faces.values())
+    return _columns([*names.values()], parts, {"all": np.array([counts for _, counts in rows], bool)}, "coco")
+
+
+def _read_yolo(folder: Path, images: Path, category: int | str | None) -> GroundTruth:
+    paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    names, parts, kinds = [path.relative_to(images) for path in paths], [], set()
+    found = False
+    for path, name in zip(paths, names, strict=True):
+        lines: list[list[float]] = []
+        with suppress(FileNotFoundError):
+            text = (folder / name).with_suffix(".txt").read_text()
+            lines, found = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()], True
+        if any(len(line) not in YOLO_COLUMNS for line in lines):
+            raise ValueError(f"{name.with_suffix('.txt')}: a line is not a class and a box of four numbers")
+        kinds |= {int(line[0]) for line in lines}
+        size = (1, 1)
+        if lines:
+            with suppress(ImageError):  # the job that finds no faces in it says why
+                size = open_image(path).size
+        rows = [line[1:5] for line in lines if category is None or str(int(line[0])) == str(category)]
+        shares = np.array(rows, np.float64).reshape(-1, 4)
+        parts.append(np.concatenate([shares[:, :2] - shares[:, 2:] / 2, shares[:, 2:]], axis=1) * (size * 2))
+    if not found:
+        raise DetectionsError(f"{folder} has no labels (.txt) of the images in {images}")
+    if category is None and len(kinds) > 1:
+        listed = ", ".join(map(str, sorted(kinds)))
+        raise DetectionsError(f"{folder}: name the category of faces; there are {listed}", fields=["category"])
+    truth = _columns([name.as_posix() for name in names], parts, {}, "coco")
+    truth.subsets["all"] = np.ones(len(truth.boxes), bool)
+    return truth
