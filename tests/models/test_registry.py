@@ -8,7 +8,10 @@ import pytest
 from scrfd_trt import models
 from scrfd_trt.errors import OptionError
 
-NAMES = ["500m_bnkps", "2.5g_bnkps", "10g_bnkps", "500m", "2.5g", "10g"]
+NAMES = [
+    *("500m_bnkps", "2.5g_bnkps", "10g_bnkps", "500m_gnkps", "2.5g_gnkps", "10g_gnkps"),
+    *("500m", "1g", "2.5g", "10g", "34g"),
+]
 
 
 def test_names():
@@ -24,6 +27,7 @@ def test_names():
         ("500m", "SCRFD_500M", (90.57, 88.12, 68.51), 0.57),
         ("2.5g", "SCRFD_2.5G", (93.78, 92.16, 77.87), 0.67),
         ("10g", "SCRFD_10G", (95.16, 93.87, 83.05), 3.86),
+        ("34g", "SCRFD_34G", (96.06, 94.92, 85.29), 9.80),
     ],
 )
 def test_figures_equal_those_of_insightface(name, row, ap, params):
@@ -54,13 +58,18 @@ def test_no_file_name_belongs_to_two_models():
 
 def test_models_without_a_known_hash_are_not_downloaded():
     unchecked = [model for model in models.list_models() if not model.exports]
-    assert [model.name for model in unchecked] == ["500m", "2.5g", "10g"]
+    assert [model.name for model in unchecked] == NAMES[3:]
     assert not any(model.archives or model.packages for model in unchecked)
 
 
 def test_entries_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         models.get("500m").name = "1g"
+
+
+@pytest.mark.parametrize("size", ["500m", "2.5g", "10g"])
+def test_names_of_insightface_packs_are_aliases(size):
+    assert models.get(f"det_{size}") is models.get(f"{size}_bnkps")
 
 
 def test_get_returns_a_model_unchanged(tiny):
@@ -86,7 +95,7 @@ def test_unknown_name_is_rejected_with_a_suggestion(name, meant):
 
 @pytest.mark.parametrize("name", ["", "retinaface", None, ["500m"]])
 def test_unknown_name_lists_the_choices(name):
-    with pytest.raises(OptionError, match=r"the models are: 500m_bnkps, .*, 10g$"):
+    with pytest.raises(OptionError, match=r"the models are: 500m_bnkps, .*, 34g$"):
         models.get(name)
 
 

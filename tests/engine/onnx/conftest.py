@@ -23,6 +23,7 @@ class Form:
     head: flat, flat_rows, batched, batched_rows, traced, grid, or squeezed, which no real export has.
     resize: traced, sizes, scales.
     shape: of the input; a string names a free side.
+    norm: group norm; traced, as in networks named gnkps and 34g, whose export has free sides.
     """
 
     head: str = "flat"
@@ -30,7 +31,7 @@ class Form:
     shape: tuple = (1, 3, 64, 64)
     levels: int = 3
     landmarks: bool = True
-    norm: bool = False
+    norm: bool | str = False
     opset: int = 11
     named: bool = False
     seed: int = 0
@@ -84,6 +85,12 @@ class Exporter:
         return self.op("Resize", [coarse, roi, scales, sizes], **asymmetric)
 
     def group_norm(self, data, stride):
+        if self.form.norm == "traced":
+            flat = self.op("Reshape", [data, self.constant([0, 2, -1])])
+            normed = self.op("InstanceNormalization", [flat, self.weight(np.ones(2)), self.weight(np.zeros(2))])
+            normed = self.op("Reshape", [normed, self.op("Shape", [data])])
+            normed = self.op("Mul", [normed, self.weight(self.rng.normal(1, 0.1, (CHANNELS, 1, 1)))])
+            return self.op("Add", [normed, self.weight(self.rng.normal(0, 0.1, (CHANNELS, 1, 1)))])
         flat = self.op("Reshape", [data, self.constant([1, 2, -1])])
         normed = self.op("InstanceNormalization", [flat, self.weight(np.ones(2)), self.weight(np.zeros(2))])
         sides = [1, CHANNELS, *(-(-side // stride) for side in self.size)]

@@ -26,6 +26,9 @@ FORMS = [
     pytest.param({"head": "flat", "levels": 5}, id="five strides"),
     pytest.param({"head": "flat_rows", "levels": 5, "landmarks": False, "resize": "sizes"}, id="five, no landmarks"),
     pytest.param({"head": "flat", "norm": True}, id="group norm"),
+    pytest.param({"head": "flat", "norm": "traced"}, id="gnkps, flat"),
+    pytest.param({"head": "traced", "norm": "traced", "shape": ("?", 3, "?", "?"), "named": True}, id="gnkps"),
+    pytest.param({"head": "traced", "norm": "traced", "shape": ("?", 3, "?", "?"), "landmarks": False}, id="34g"),
 ]
 
 
@@ -47,11 +50,11 @@ class TestFreeing:
         one = blob(1, 64, 64)
         assert_same(run(prepared.model, one), run(path, one))
 
-    @pytest.mark.parametrize("form", [form for form in FORMS if not form.values[0].get("norm")])
+    @pytest.mark.parametrize("form", [form for form in FORMS if form.values[0].get("norm") is not True])
     @pytest.mark.parametrize("size", [(128, 128), (96, 32)])
     def test_other_sizes_and_batches_match_the_free_export(self, form, size, export, free_twin, run, blob):
         prepared = prepare(export(**form), sizes=((64, 64), size), precision="fp32")
-        twin = free_twin(**{key: form[key] for key in ("levels", "landmarks") if key in form})
+        twin = free_twin(**{key: form[key] for key in ("levels", "landmarks", "norm") if key in form})
         three = blob(3, *size)
         together = run(prepared.model, three)
         assert_same(together, run(twin, three))
