@@ -31,6 +31,7 @@ COMMANDS = {
     "export": "Write a model for a model server (Triton).",
     "doctor": "Check this machine and show how to fix what is missing.",
     "bench": "Measure each stage of a detection.",
+    "evaluate": "Measure average precision on labelled images.",
 }
 """Short descriptions, so that ``scrfd-trt --help`` imports no command."""
 

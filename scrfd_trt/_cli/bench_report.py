@@ -145,11 +145,11 @@ def _throughputs(figures: GpuFigures) -> Table:
     return table
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, *, overwrite: bool = False) -> None:
     """Check, before minutes are spent on measuring, that a plot can be written."""
     if path.suffix.lower() != ".png":
         raise OptionError(f"--plot {path}: plots are PNG files; name a file that ends in .png")
-    if os.path.lexists(path):
+    if not overwrite and os.path.lexists(path):
         raise OptionError(f"--plot {path} already exists; name another file")
     try:
         import matplotlib.figure  # noqa: F401, PLC0415 - optional, and slow to import

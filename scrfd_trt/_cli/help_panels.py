@@ -23,6 +23,8 @@ BASIC = {
     "overlay": "specs output recursive overwrite model device threshold quiet",
     "build": "output overwrite as_json precision size batch device version_compatible hardware_compatible quiet",
     "serve": "host port max_upload max_queue timeout fetch_from model device threshold quiet",
+    "evaluate": "output detections against plot sheet as_json overwrite model device threshold scale min_face resume "
+    "quiet",
     "bench": "video runs plot compare as_json model device scale threshold",
 }
 """Parameters in the basic help, by command; without an entry all are, except for those of all commands."""

@@ -30,7 +30,7 @@ MAY_DIFFER = (
     *("inputs", "files_from", "shard", "resume", "dry_run", "recursive", "output", "annotate", "overwrite", "report"),
     *("save_crops", "show"),
     *("quiet", "verbose", "profile", "progress", "max_pixels", "device", "lean_runtime", "jobs", "workers", "batch"),
-    "preview",
+    *("preview", "images", "labels", "category", "against", "plot", "sheet", "save_wider", "as_json"),
 )
 """Parameters that need not be the same in all runs of a job."""
 

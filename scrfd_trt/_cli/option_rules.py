@@ -19,7 +19,8 @@ FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
 ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
 ALL_FILES = (IMAGES, ANIMATIONS, VIDEOS)
 REPLACE_WITH, LOSSY, ENCODED, REPORTED = "replace_with", "lossy", "encoded", "reported"
-OPENED, COVERED = "opened", "covered"  # a model is opened in any case; the overlay covers faces
+OPENED, COVERED, COMPARED = "opened", "covered", "compared"
+"""A model is opened in any case; the overlay covers faces; two runs are compared."""
 
 
 Rule = tuple[frozenset[str], str]  # facts of which one has to hold, and what an error message says otherwise
@@ -66,7 +67,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys(("files_from", "shard", "resume", "dry_run"), (_FILES,)),
     "max_pixels": (_rule("applies to images only", IMAGES, ANIMATIONS),),
     "workers": (_IMAGES,),
-    **dict.fromkeys((f"{name}.batch" for name in ("detect", "anonymize", "overlay")), (_IMAGES, _DETECTING)),
+    **dict.fromkeys(
+        (f"{name}.batch" for name in ("detect", "anonymize", "overlay", "evaluate")), (_IMAGES, _DETECTING)
+    ),
     "quality": (_LOSSY,),
     **dict.fromkeys(
         ("detect.annotate", "detect.show"),
@@ -77,6 +80,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "detect.quality": (_rule("requires --annotate or --save-crops", ANNOTATED), _LOSSY),
     "detect.overwrite": (_rule("requires --output, --annotate or --save-crops", OUTPUT),),
     "tracks.overwrite": (_rule("requires --output or --save-detections", OUTPUT),),
+    **dict.fromkeys((f"evaluate.{name}" for name in ("output", "resume", "workers", "max_pixels")), (_DETECTING,)),
+    "evaluate.sheet": (_rule("requires --against", COMPARED),),
+    "evaluate.overwrite": (_rule("requires --output, --plot or --sheet", OUTPUT),),
     **dict.fromkeys(("tracks.progress", "tracks.keep_doubtful"), (_DETECTING,)),
     "tracks.damaged": (_rule("has no effect with --detections and without --output", READING),),
     "build.no_batch_one_profile": (_rule("applies to a range of batch sizes, such as --batch 1,8,32", BATCH_RANGE),),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from scrfd_trt._cli import console, live, options, outputs
+from scrfd_trt._cli.contact_sheet import contact_sheet, face_tile
 from scrfd_trt._cli.detections_files import check_files, path_or_temporary
 from scrfd_trt._cli.detector import CoverDetectArgs
 from scrfd_trt._cli.folders import problem_of
@@ -30,13 +29,6 @@ from scrfd_trt.video._timestamps import format_time
 from scrfd_trt.video._two_pass import summarize
 
 Image = NDArray[np.uint8]
-
-# Pixels of the contact sheet: side of a face, gap, height of a caption.
-SIDE, GAP, CAPTION = 160, 12, 44
-MARGIN = 0.35
-"""Shown around a face, as a share of its size."""
-MAX_COLUMNS = 8
-BACKGROUND, INK, GREY = (250, 250, 250), (20, 20, 20), (110, 110, 110)
 
 SHEET_HELP = "Write a contact sheet with each track's best face (.jpg, .png)."
 Sheet = Annotated[Path | None, option("FILE", SHEET_HELP, "--output", "-o")]
@@ -90,7 +82,7 @@ def tracks(
             summary = summarize(place)
         _print(redact_password(video), summary, as_json=as_json, quiet=messages.quiet)
         if output is not None and summary.tracks:
-            sheet = ImageFrame(contact_sheet(path, summary, settings.damaged))
+            sheet = ImageFrame(track_sheet(path, summary, settings.damaged))
             outputs.save_image([sheet], output, overwrite=overwrite)
             if not messages.quiet:
                 console.plain(f"wrote {output}")
@@ -137,62 +129,26 @@ def _as_dict(track: TrackSummary) -> dict[str, Any]:
     }
 
 
-def contact_sheet(video: Path, summary: Summary, damaged: Damaged = "stop") -> Image:
+def track_sheet(video: Path, summary: Summary, damaged: Damaged = "stop") -> Image:
     """Return an image of the best face of each track, of which there must be one; raise VideoError if reading fails."""
     tracks = list(summary.tracks.values())
-    crops = _best_faces(video, tracks, damaged)
-    columns = min(MAX_COLUMNS, math.ceil(math.sqrt(len(tracks) * 1.6)), len(tracks))
-    rows = math.ceil(len(tracks) / columns)
-    sheet = np.full((GAP + rows * (SIDE + CAPTION + GAP), GAP + columns * (SIDE + GAP), 3), BACKGROUND, np.uint8)
-    captions = []
-    for index, track in enumerate(tracks):
-        x = GAP + index % columns * (SIDE + GAP)
-        y = GAP + index // columns * (SIDE + CAPTION + GAP)
-        sheet[y : y + SIDE, x : x + SIDE] = crops[track.number]
-        captions.append((x, y + SIDE + 4, track))
-    return _with_captions(sheet, captions)
+    tiles = _best_faces(video, tracks, damaged)
+    spans = (f"{format_time(track.first.pts_seconds)} to {format_time(track.last.pts_seconds)}" for track in tracks)
+    return contact_sheet(
+        (tiles.get(track.number), f"Track {track.number}", span) for track, span in zip(tracks, spans, strict=True)
+    )
 
 
 def _best_faces(video: Path, tracks: list[TrackSummary], damaged: Damaged) -> dict[int, Image]:
-    """Read the video up to the last best face; return crops by track number, grey ones for frames not found."""
+    """Read the video up to the last best face; return tiles by track number, without those of frames not found."""
     by_frame: dict[int, list[TrackSummary]] = {}
     for track in tracks:
         by_frame.setdefault(track.best_frame, []).append(track)
-    crops: dict[int, Image] = {}
+    tiles: dict[int, Image] = {}
     with open_source(video, damaged=damaged) as reader:
         for frame in reader:
             for track in by_frame.pop(frame.number, ()):
-                crops[track.number] = _crop(frame.image, track.best.box)
+                tiles[track.number] = face_tile(frame.image, track.best.box)
             if not by_frame:
                 break
-    blank = np.full((SIDE, SIDE, 3), 200, np.uint8)
-    return {track.number: crops.get(track.number, blank) for track in tracks}
-
-
-def _crop(image: Image, box: NDArray[np.float64]) -> Image:
-    """Return a square around a face, black outside the image."""
-    side = max(2, round(float((box[2:] - box[:2]).max()) * (1.0 + 2.0 * MARGIN)))
-    left, top = np.round((box[:2] + box[2:]) / 2 - side / 2).astype(int).tolist()
-    height, width = image.shape[:2]
-    square = np.zeros((side, side, 3), np.uint8)
-    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
-    if x2 > x1 and y2 > y1:
-        square[y1 - top : y2 - top, x1 - left : x2 - left] = image[y1:y2, x1:x2]
-    interpolation = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=interpolation), np.uint8)
-
-
-def _with_captions(sheet: Image, captions: list[tuple[int, int, TrackSummary]]) -> Image:
-    from PIL import Image as PilImage  # noqa: PLC0415 - slow import
-    from PIL import ImageDraw, ImageFont  # noqa: PLC0415
-
-    image = PilImage.fromarray(cv2.cvtColor(sheet, cv2.COLOR_BGR2RGB))
-    draw = ImageDraw.Draw(image)
-    large, small = (ImageFont.load_default(size) for size in (18, 14))
-    for x, y, track in captions:
-        draw.text((x, y), f"Track {track.number}", INK, large)
-        draw.text(
-            (x, y + 22), f"{format_time(track.first.pts_seconds)} to {format_time(track.last.pts_seconds)}", GREY, small
-        )
-    drawn: Any = np.asarray(image, np.uint8)
-    return np.asarray(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), np.uint8)
+    return tiles

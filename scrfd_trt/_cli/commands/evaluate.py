@@ -1,0 +1,233 @@
+"""``scrfd-trt evaluate``: measure average precision on labelled images, and compare two runs face by face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scrfd_trt import evaluation
+from scrfd_trt._cli import console, evaluation_report, options, outputs, results
+from scrfd_trt._cli.batch import Tally
+from scrfd_trt._cli.bench_report import check_plot
+from scrfd_trt._cli.contact_sheet import contact_sheet
+from scrfd_trt._cli.decoders import decoding_processes
+from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.evaluation_report import Run
+from scrfd_trt._cli.folders import LeftOut
+from scrfd_trt._cli.images import ModelFinder, detect_images, run_size
+from scrfd_trt._cli.inputs import Source, find_inputs, is_regular_file, same_file_key
+from scrfd_trt._cli.jobs import Job
+from scrfd_trt._cli.option_rules import COMPARED, DETECTING, IMAGES, OUTPUT, check_options
+from scrfd_trt._cli.option_table import altered, option
+from scrfd_trt._files import temporary_folder
+from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._jobs.profile import measured
+from scrfd_trt.errors import OptionError
+from scrfd_trt.evaluation import GroundTruth
+
+THRESHOLD = 0.02
+"""As in InsightFace's own evaluation."""
+HIGH = 0.1
+"""Lowest score of predictions without those that average precision needs."""
+
+LABELS_HELP = "WIDER FACE's ground_truth folder, a COCO .json, or YOLO's folder."
+READ_HELP = "Read predictions (.jsonl, WIDER FACE's .txt) instead of detecting."
+ImagesFolder = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")]
+Labels = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS_HELP)]
+Output = Annotated[Path | None, option("FILE", "Write the predictions to this file (.jsonl).", "--output", "-o")]
+Predictions = Annotated[Path | None, option("FILE|DIR", READ_HELP, "--detections")]
+Against = Annotated[Path | None, option("FILE|DIR", "Compare with the predictions of another run.")]
+Plot = Annotated[Path | None, option("FILE", "Plot precision over recall (.png).")]
+Sheet = Annotated[Path | None, option("FILE", "Write pictures of faces that one run alone finds (.jpg, .png).")]
+SaveWider = Annotated[Path | None, option("DIR", "Write the predictions in WIDER FACE's text form.")]
+Category = Annotated[str | None, option("NAME|N", "Category of faces among several.", show_default="face")]
+
+
+@dataclass(frozen=True)
+class EvaluateArgs(options.LimitedDetectArgs):
+    """Detection options, with a threshold for average precision."""
+
+    threshold: Annotated[float, altered("threshold")] = THRESHOLD
+
+
+def evaluate(
+    context: typer.Context,
+    images: ImagesFolder,
+    labels: Labels,
+    *,
+    output: Output = None,
+    detections: Predictions = None,
+    against: Against = None,
+    plot: Plot = None,
+    sheet: Sheet = None,
+    save_wider: SaveWider = None,
+    category: Category = None,
+    as_json: bool = False,
+    model: options.ModelArgs,
+    detection: EvaluateArgs,
+    overwrite: bool = False,
+    messages: options.JobMessageArgs,
+    resume: bool = False,
+    image: options.ImageArgs,
+) -> None:
+    """Measure the average precision of a model on labelled images.
+
+    WIDER FACE has three: easy, medium and hard. Other sets have AP50 and AP,
+    as COCO defines them. The recall by size of face is that at scores of 0.5
+    and 0.3, the defaults of 'detect' and 'anonymize'.
+
+    Exit codes: 0, success; 1, an image failed; 2, usage error; 130, stopped
+    by Ctrl-C.
+
+    For example:
+      scrfd-trt evaluate WIDER_val/images ground_truth/ -o 500m.jsonl --resume
+      scrfd-trt evaluate photos/ labels.json --against 500m.jsonl --sheet s.jpg
+      scrfd-trt evaluate photos/ labels/ --model face.plan --plot curves.png
+    """
+    with console.logged(**vars(messages)):
+        work = Job(context, options.JobArgs(resume=resume), folder=None, rows=output)
+        files = {"output": output, "plot": plot, "sheet": sheet}
+        facts = {IMAGES} | ({OUTPUT} if any(files.values()) else set()) | (set() if detections else {DETECTING})
+        check_options(context, facts | ({COMPARED} if against else set()))
+        _check_outputs(work, files, [labels, detections, against], overwrite=overwrite)
+        truth = evaluation.read_ground_truth(labels, images, category=category)
+        paths = _paths(truth, images)
+        tally = Tally()
+        with tally.reported(LeftOut(), strict=False, quiet=messages.quiet):
+            rows = detections or work.rows or context.with_resource(temporary_folder()) / "predictions.jsonl"
+            if detections is None:
+                sources = find_inputs((), listed=paths, ledger=work.ledger)
+                with work.recording():
+                    left = work.left(sources)
+                    tally.skipped = work.skipped
+                    if left:
+                        _detect(
+                            left, rows, work, model, detection=detection, image=image, tally=tally, overwrite=overwrite
+                        )
+            runs = [_judge(truth, rows, detections or output or Path(model.model))]
+            if against is not None:
+                runs.append(_judge(truth, against, against))
+            if as_json:
+                console.write_json(evaluation_report.as_dict(runs))
+            else:
+                evaluation_report.show(runs, console.printable(labels))
+            _write(runs, paths, plot, sheet, save_wider, overwrite=overwrite or resume)
+
+
+def _check_outputs(
+    work: Job, files: Mapping[str, Path | None], inputs: Sequence[Path | None], *, overwrite: bool
+) -> None:
+    """Raise OptionError, before any work, if a file cannot be written."""
+    read = {same_file_key(path) for path in inputs if path is not None}
+    for name, path in files.items():
+        if path is None:
+            continue
+        if same_file_key(path) in read:
+            raise OptionError(f"--{name} {path} is an input; name another file")
+        replaced = overwrite or (work.ledger is not None and work.ledger.is_own(path))
+        if name == "output" and path.suffix.lower() != ".jsonl":
+            raise OptionError(f"--output {path}: predictions are JSON lines; name a file that ends in .jsonl")
+        if name == "plot":
+            check_plot(path, overwrite=replaced)
+        if name == "sheet":
+            outputs.check_image_suffix(path)
+        outputs.check_free(path, kind="text" if name == "output" else "image", overwrite=replaced)
+
+
+def _paths(truth: GroundTruth, images: Path) -> list[str]:
+    """Return where the images are: below the folder by their path, or else by their name."""
+    paths = [images / name for name in truth.names]
+    paths = [path if is_regular_file(path) else images / path.name for path in paths]
+    if not any(is_regular_file(path) for path in paths):
+        example = f", such as {truth.names[0]}" if truth.names else ""
+        raise OptionError(f"{images} has none of the {console.count(len(paths), 'labelled image')}{example}")
+    return [
+        str(path if is_regular_file(path) else images / name) for path, name in zip(paths, truth.names, strict=True)
+    ]
+
+
+def _detect(
+    sources: Sequence[Source],
+    rows: Path,
+    work: Job,
+    model: options.ModelArgs,
+    *,
+    detection: EvaluateArgs,
+    image: options.ImageArgs,
+    tally: Tally,
+    overwrite: bool,
+) -> None:
+    """Write the faces of each image, as ``detect`` does."""
+    reading = image.parse("keep")
+    with (
+        decoding_processes(sources, reading) as decoders,
+        open_detector(**vars(model), **vars(detection), max_batch=run_size(image.batch, sources)) as detector,
+        results.open_writer(
+            "jsonl", rows, overwrite=overwrite, threshold=detection.threshold, ledger=work.ledger
+        ) as writer,
+        detect_images(
+            sources,
+            ModelFinder.of(detector, image.batch),
+            tally,
+            reading,
+            bar=not console.is_quiet(),
+            decoders=decoders,
+            as_json=True,
+        ) as outcomes,
+    ):
+        for source, outcome in outcomes:
+            with measured("write"):
+                writer.add_outcome(source.name, outcome)
+
+
+def _judge(truth: GroundTruth, predictions: Path, named: Path) -> Run:
+    """Compare predictions with the labels; warn of what makes average precision lower than it should be."""
+    read = evaluation.read_predictions(predictions)
+    found = evaluation.evaluate(truth, read)
+    if found.unknown:
+        those = f"{console.count(len(found.unknown), 'image')}, such as {found.unknown[0]}"
+        console.warning(f"{named} has predictions of {those}, without labels; they do not count")
+    if missing := len(truth.names) - len(found.predictions):
+        console.warning(
+            f"{named} has no predictions of {console.count(missing, 'labelled image')}; their faces are missed"
+        )
+    lowest = min((float(each.scores.min()) for each in read.values() if len(each.scores)), default=0.0)
+    if lowest > HIGH:
+        console.warning(
+            f"{named}: the lowest score is {lowest:.2f}, so average precision is lower than it should be; "
+            f"detect with --threshold {THRESHOLD}"
+        )
+    return Run(named.stem if named.suffix in {".jsonl", ".txt"} else named.name, found)
+
+
+def _write(
+    runs: Sequence[Run],
+    paths: Sequence[str],
+    plot: Path | None,
+    sheet: Path | None,
+    save_wider: Path | None,
+    *,
+    overwrite: bool,
+) -> None:
+    written = []
+    if save_wider is not None:
+        evaluation.write_wider_face(save_wider, runs[0].found.predictions)
+        written.append(save_wider)
+    if plot is not None:
+        with outputs.atomic_output(plot, kind="image", overwrite=overwrite) as file:
+            evaluation_report.plot(runs, file)
+        written.append(plot)
+    if sheet is not None:
+        tiles = evaluation_report.different_faces(runs, paths)
+        if tiles:
+            outputs.save_image([ImageFrame(contact_sheet(tiles))], sheet, overwrite=overwrite)
+            written.append(sheet)
+        else:
+            console.warning(f"{sheet} was not written: both runs find the same faces")
+    if not console.is_quiet():
+        for path in written:
+            console.plain(f"wrote {path}")
