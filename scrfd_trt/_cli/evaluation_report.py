@@ -52,7 +52,10 @@ def as_dict(runs: Sequence[Run]) -> dict[str, Any]:
                 "threshold": threshold,
                 "recall": found.recall(threshold),
                 "precision": found.precision(threshold),
-                "sizes": [each._asdict() for each in found.recall_by_size(threshold)],
+                "sizes": [
+                    each._asdict() | {"high": each.high if each.high < np.inf else None}
+                    for each in found.recall_by_size(threshold)
+                ],
             }
             for threshold in THRESHOLDS
         ]
@@ -118,10 +121,11 @@ def plot(runs: Sequence[Run], file: BinaryIO) -> None:
     figure.savefig(file, format="png", dpi=130)
 
 
-def different_faces(runs: Sequence[Run], paths: Sequence[str]) -> list[tuple[Image | None, str, str]]:
-    """Return tiles of the largest faces that one run alone finds; ``paths`` are those of the images."""
+def different_faces(runs: Sequence[Run], paths: Sequence[str]) -> tuple[list[tuple[Image | None, str, str]], int]:
+    """Return tiles of the largest faces that one run alone finds, and their number; ``paths`` are of the images."""
     truth = runs[0].found.truth
-    shown = [(run, row) for run, rows in zip(runs, _only(runs), strict=True) for row in rows[:MAX_TILES].tolist()]
+    only = _only(runs)
+    shown = [(run, row) for run, rows in zip(runs, only, strict=True) for row in rows[:MAX_TILES].tolist()]
     tiles: dict[int, Image] = {}
     for place in {int(truth.images[row]) for _, row in shown}:
         with suppress(ScrfdError):  # its tiles stay grey
@@ -132,4 +136,5 @@ def different_faces(runs: Sequence[Run], paths: Sequence[str]) -> list[tuple[Ima
         (f"only {run.name[:9]} {run.found.scores[row]:.2f}", Path(paths[truth.images[row]]).name[-LETTERS:])
         for run, row in shown
     ]
-    return [(tiles.get(row), *text) for (_, row), text in zip(shown, texts, strict=True)]
+    found = [(tiles.get(row), *text) for (_, row), text in zip(shown, texts, strict=True)]
+    return found, sum(map(len, only))

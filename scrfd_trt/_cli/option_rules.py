@@ -82,7 +82,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "tracks.overwrite": (_rule("requires --output or --save-detections", OUTPUT),),
     **dict.fromkeys((f"evaluate.{name}" for name in ("output", "resume", "workers", "max_pixels")), (_DETECTING,)),
     "evaluate.sheet": (_rule("requires --against", COMPARED),),
-    "evaluate.overwrite": (_rule("requires --output, --plot or --sheet", OUTPUT),),
+    "evaluate.overwrite": (_rule("requires --output, --plot, --sheet or --save-wider", OUTPUT),),
     **dict.fromkeys(("tracks.progress", "tracks.keep_doubtful"), (_DETECTING,)),
     "tracks.damaged": (_rule("has no effect with --detections and without --output", READING),),
     "build.no_batch_one_profile": (_rule("applies to a range of batch sizes, such as --batch 1,8,32", BATCH_RANGE),),

@@ -44,7 +44,8 @@ class HostPipeline:
     def __init__(self, backend: Backend, options: DetectorOptions, *, cut_padding: bool = True) -> None:
         self.layout = recognize(backend.outputs)
         self.scales = choose_scales(backend.input.shape, options.scales, backend.ranges)
-        self.cuts_padding = cut_padding and backend.input.shape[2:] == (None, None) and not backend.ranges
+        needs_padding = backend.ranges or getattr(backend, "norms_whole_input", False)
+        self.cuts_padding = cut_padding and backend.input.shape[2:] == (None, None) and not needs_padding
         self.description = backend.description
         self._backend = backend
         self._options = options

@@ -31,6 +31,8 @@ DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 CUDA = "CUDAExecutionProvider"
 INSTALL_GPU = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
 ERRORS_ONLY = 3  # ONNX Runtime's log level
+NORMS = (b"InstanceNormalization", b"GroupNormalization")
+"""Operators that take statistics of the whole input; exporters write group norms as the first one."""
 
 _loading = _forks.Lock()
 
@@ -80,6 +82,8 @@ class OnnxBackend:
             )
         self.input = inputs[0]
         self.outputs = _specs(self._session.get_outputs())
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        self.norms_whole_input = any(name in content for name in NORMS)
         where = "the CPU" if gpu is None else f"cuda:{gpu}"
         self.description = f"ONNX Runtime {runtime.__version__} on {where}"
         _forks.register(self)

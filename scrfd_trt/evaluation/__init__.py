@@ -13,6 +13,6 @@ from scrfd_trt.evaluation._metrics import Curve, Evaluation, SizeRecall, evaluat
 from scrfd_trt.evaluation._predictions import Predictions, read_predictions, write_wider_face
 
 __all__ = [
-    "Curve", "Evaluation", "GroundTruth", "Predictions", "SizeRecall", "evaluate", "read_ground_truth", "read_predictions",
-    "write_wider_face",
+    "Curve", "Evaluation", "GroundTruth", "Predictions", "SizeRecall", "evaluate", "read_ground_truth",
+    "read_predictions", "write_wider_face",
 ]  # fmt: skip

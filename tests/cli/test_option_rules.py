@@ -26,6 +26,7 @@ ALWAYS = frozenset((
     *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite", "as_json", "format_name"),
     *("settings", "log_format", "quiet", "verbose", "profile", "fetch", "host", "port", "max_upload", "browser"),
     *("runs", "new_name", "server", "folder"),
+    *("against", "category", "images", "labels", "save_wider"),
     # Checked where the model or the engine is opened.
     *("batch", "in_flight", "plot", "compare", "precision", "size", "io", "level", "workspace", "timing_cache"),
     *("version_compatible", "lean_runtime_inside", "hardware_compatible", "compute_capability"),
@@ -41,7 +42,7 @@ VALUES = {
     "annotate": "marked", "repeat": "1", "format_name": "jsonl", "model": "500m_bnkps", "lean_runtime": "x.so",
     "detections": "none.jsonl", "audio": "drop", "workers": "1", "batch": "2", "shard": "1/1", "jobs": "2",
     "files_from": "list", "min_face": "20", "rotations": "90", "drop_tracks": "1", "cover": "0,0,9,9",
-    "report": "r.html",
+    "report": "r.html", "output": "o.jsonl", "max_pixels": "9", "sheet": "s.png",
 }  # fmt: skip
 VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
 VIDEO |= {"report", "preview"}
@@ -74,6 +75,10 @@ SITUATIONS = [
     (
         ("tracks", "clip.mp4", "--detections", "f.jsonl"),
         {*(DETECT - {"max_faces"}), *VIDEO, "keep_doubtful", "overwrite", "damaged"},
+    ),
+    (
+        ("evaluate", "in", "labels.json", "--detections", "f.jsonl"),
+        {*DETECT, "output", "resume", "workers", "batch", "max_pixels", "sheet", "overwrite"},
     ),
     (("inspect", "model.onnx"), {"device", "lean_runtime", "allow_host_code"}),
     (("build", "model.onnx", "-o", "a.plan", "--batch", "8"), {"no_batch_one_profile"}),

@@ -14,7 +14,6 @@ from scrfd_trt._cli import console, evaluation_report, options, outputs, results
 from scrfd_trt._cli.batch import Tally
 from scrfd_trt._cli.bench_report import check_plot
 from scrfd_trt._cli.contact_sheet import contact_sheet
-from scrfd_trt._cli.decoders import decoding_processes
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.evaluation_report import Run
 from scrfd_trt._cli.folders import LeftOut
@@ -25,6 +24,7 @@ from scrfd_trt._cli.option_rules import COMPARED, DETECTING, IMAGES, OUTPUT, che
 from scrfd_trt._cli.option_table import altered, option
 from scrfd_trt._files import temporary_folder
 from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._jobs.decoders import decoding_processes
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError
 from scrfd_trt.evaluation import GroundTruth
@@ -89,13 +89,21 @@ def evaluate(
       scrfd-trt evaluate photos/ labels/ --model face.plan --plot curves.png
     """
     with console.logged(**vars(messages)):
-        work = Job(context, options.JobArgs(resume=resume), folder=None, rows=output)
         files = {"output": output, "plot": plot, "sheet": sheet}
-        facts = {IMAGES} | ({OUTPUT} if any(files.values()) else set()) | (set() if detections else {DETECTING})
+        facts = (
+            {IMAGES}
+            | ({OUTPUT} if save_wider or any(files.values()) else set())
+            | (set() if detections else {DETECTING})
+        )
         check_options(context, facts | ({COMPARED} if against else set()))
+        work = Job(context, options.JobArgs(resume=resume), folder=None, rows=output)
         _check_outputs(work, files, [labels, detections, against], overwrite=overwrite)
+        if save_wider is not None and not (overwrite or resume) and any(save_wider.glob("*")):
+            raise OptionError(
+                f"--save-wider {save_wider}: the folder is not empty; name another one, or add --overwrite"
+            )
         truth = evaluation.read_ground_truth(labels, images, category=category)
-        paths = _paths(truth, images)
+        paths = _paths(truth, images) if detections is None or sheet else []
         tally = Tally()
         with tally.reported(LeftOut(), strict=False, quiet=messages.quiet):
             rows = detections or work.rows or context.with_resource(temporary_folder()) / "predictions.jsonl"
@@ -213,7 +221,7 @@ def _write(
     *,
     overwrite: bool,
 ) -> None:
-    written = []
+    written: list[object] = []
     if save_wider is not None:
         evaluation.write_wider_face(save_wider, runs[0].found.predictions)
         written.append(save_wider)
@@ -222,12 +230,12 @@ def _write(
             evaluation_report.plot(runs, file)
         written.append(plot)
     if sheet is not None:
-        tiles = evaluation_report.different_faces(runs, paths)
+        tiles, faces = evaluation_report.different_faces(runs, paths)
         if tiles:
             outputs.save_image([ImageFrame(contact_sheet(tiles))], sheet, overwrite=overwrite)
-            written.append(sheet)
+            written.append(f"{sheet}: {len(tiles)} of the {console.count(faces, 'face')} that one run alone finds")
         else:
             console.warning(f"{sheet} was not written: both runs find the same faces")
     if not console.is_quiet():
-        for path in written:
-            console.plain(f"wrote {path}")
+        for each in written:
+            console.plain(f"wrote {each}")

@@ -90,7 +90,7 @@ def _state(sources: Statuses) -> Text:
         return Text("home folder" if local.source == "home" else "installed package", style="green")
     if any(source.source == "download" and source.state == "offered" for source in sources):
         return Text("download")
-    return Text("export it yourself", style="dim")
+    return Text("by hand", style="dim")
 
 
 def _first(sources: Statuses, state: str) -> SourceStatus | None:

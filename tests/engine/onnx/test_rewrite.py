@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from scrfd_trt import ModelFormatError, ModelNotFoundError
+from scrfd_trt import ModelFormatError, ModelNotFoundError, SCRFDDetector, samples
 from scrfd_trt._engine.onnx.rewrite import prepare
 from scrfd_trt._heads import recognize
 from scrfd_trt._tensors import ShapeRange
@@ -66,6 +66,21 @@ class TestFreeing:
         same = prepare(export(norm=True, shape=(1, 3, 32, 96)), sizes=((96, 32),), precision="fp32")
         two = blob(2, 96, 32)
         assert_same(run(prepared.model, two), run(same.model, two))
+
+    @pytest.mark.parametrize("landmarks", [True, False], ids=["gnkps", "34g"])
+    def test_models_with_group_norms_see_the_padding_on_the_cpu_too(self, landmarks, free_twin):
+        images = [samples.load("group-640x480").image, samples.load("portrait").image]
+        options = {"device": "cpu", "scales": 128, "threshold": 0.9, "max_faces": 20}
+        with SCRFDDetector.from_onnx(free_twin(landmarks=landmarks, norm="traced"), **options) as detector:
+            found = detector.detect_batch(images)
+            assert not detector._pipeline.cuts_padding
+            for image, faces in zip(images, found, strict=True):
+                alone = detector.detect(image)
+                assert len(faces)
+                assert (faces.landmarks is not None) == landmarks
+                np.testing.assert_allclose(faces.boxes, alone.boxes, rtol=1e-4)
+        with SCRFDDetector.from_onnx(free_twin(), **options) as detector:
+            assert detector._pipeline.cuts_padding
 
     def test_free_sides_have_distinct_names(self, free_twin):
         graph = onnx.load_model_from_string(prepare(free_twin(), sizes=((64, 64), (96, 32))).model).graph
