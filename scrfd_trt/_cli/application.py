@@ -21,6 +21,7 @@ COMMANDS = {
     "detect": "Detect faces in images and videos.",
     "anonymize": "Hide faces in images and videos.",
     "tracks": "List the tracks of a video.",
+    "batch": "Process a pile of pictures in parts, and go on after a stop.",
     "overlay": "Draw overlays on faces in images and videos.",
     "overlays": "List the overlays, show the options of one, or make one.",
     "studio": "Open a local page to try overlays.",

@@ -169,7 +169,8 @@ def translated_command(words: list[str], commands: Iterable[str]) -> list[str]:
 
 def translated_options(command: Any, words: list[str]) -> list[str]:
     """Return a command's words with its own names of options; raise GuessError for an answer."""
-    options = {name: parameter for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    given = [one for one in command.params if one.param_type_name == "option"]
+    options = {name: parameter for parameter in given for name in (*parameter.opts, *parameter.secondary_opts)}
     found = [*_Words(command.name, options).translated(words)]
     if command.name == "overlay" and not any(word.startswith("--overlay") for word in found):
         for word in found:

@@ -117,7 +117,11 @@ class Source:
         if self.ledger is not None:
             self.ledger.record(self.path, None if failed else self.stamp, self.copy)
 
-    def content(self) -> Path:
+    @property
+    def pixels(self) -> None:
+        """An image of the command line is not decoded yet."""
+
+    def read(self) -> Path:
         """Return the path of an image; raise ImageError if there is a problem."""
         self.check()
         return self.path

@@ -76,6 +76,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         (_rule("applies to images only; for videos use 'scrfd-trt overlay --overlay landmarks'", IMAGES),),
     ),
     "detect.save_crops": (_rule("applies to images only; for videos use 'scrfd-trt tracks -o FILE.jpg'", IMAGES),),
+    "batch.progress": (),
     "detect.repeat": (_IMAGES, _rule("prints nothing with --quiet, except in tables", REPORTED)),
     "detect.quality": (_rule("requires --annotate or --save-crops", ANNOTATED), _LOSSY),
     "detect.overwrite": (_rule("requires --output, --annotate or --save-crops", OUTPUT),),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from scrfd_trt._studio.preview import Preview
 
 _shared_bars: ContextVar[Progress | None] = ContextVar("shared bars", default=None)
-BAR_INTERVAL, LINE_INTERVAL = 0.1, 0.5  # seconds between two updates
+BAR_INTERVAL, LINE_INTERVAL, LOG_INTERVAL = 0.1, 0.5, 60.0  # seconds between two updates
 STAGES: dict[Stage, str] = {"finding": "finding faces", "drawing": "drawing", "verifying": "searching the copy"}
 
 
@@ -150,6 +151,75 @@ class _ImageLines:
         if self._done == self._total or now - self._shown >= LINE_INTERVAL:
             self._shown = now
             console.progress_line("detecting", image=self._done, images=self._total)
+
+
+class PileProgress:
+    """Shows the images that are done, their number a second, and the time that is left where the total is known."""
+
+    def __init__(self, show: Callable[[PileProgress], None], interval: float) -> None:
+        self._show, self._interval = show, interval
+        self._start = self._shown = time.monotonic()
+        self.done = 0
+        self.total: int | None = None
+
+    def advance(self) -> None:
+        """Count an image."""
+        now = time.monotonic()
+        if not self.done:
+            self._start = now
+        self.done += 1
+        if now - self._shown >= self._interval:
+            self._shown = now
+            self.show()
+
+    def show(self) -> None:
+        """Show where the job is."""
+        with suppress(OSError):  # a closed terminal must not stop the job
+            self._show(self)
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.done / max(time.monotonic() - self._start, 1e-6)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left."""
+        return None if self.total is None else (self.total - self.done) / self.rate
+
+
+@contextmanager
+def pile_progress(kind: ProgressKind, *, quiet: bool) -> Iterator[PileProgress]:
+    """Show the progress of many images in the block: a bar, or a line a minute in a log, or JSON lines."""
+    if kind == "jsonl" or (kind == "bar" and console.as_json and not quiet):
+        yield (progress := PileProgress(_pile_json, LINE_INTERVAL))
+        progress.show()
+    elif kind == "none" or quiet:
+        yield PileProgress(lambda _: None, LINE_INTERVAL)
+    elif not console.shows_bars():
+        yield PileProgress(_pile_line, LOG_INTERVAL)
+    else:
+        columns = (TextColumn("detecting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        bars = _bars(*columns, TimeRemainingColumn(), auto_refresh=False)
+        with _running(bars):
+            task = bars.add_task("", total=None, rate="")
+
+            def show(pile: PileProgress) -> None:
+                bars.update(task, completed=pile.done, total=pile.total, rate=f"{pile.rate:,.0f} images/s")
+                bars.refresh()
+
+            yield PileProgress(show, BAR_INTERVAL)
+
+
+def _pile_json(pile: PileProgress) -> None:
+    left = None if pile.left is None else round(pile.left, 1)
+    console.progress_line("detecting", image=pile.done, images=pile.total, rate=round(pile.rate, 1), left=left)
+
+
+def _pile_line(pile: PileProgress) -> None:
+    of = "" if pile.total is None else f" of {pile.total:,}"
+    left = "" if pile.left is None else f", {timedelta(seconds=round(pile.left))} left"
+    console.plain(f"{pile.done:,}{of} images, {pile.rate:,.1f} images/s{left}")
 
 
 @contextmanager

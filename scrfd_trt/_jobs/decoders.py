@@ -45,7 +45,11 @@ class ImageSource(Protocol):
     def name(self) -> Path | str:
         """What messages and results call it."""
 
-    def content(self) -> Path | bytes:
+    @property
+    def pixels(self) -> NDArray[np.uint8] | None:
+        """The image ``(H, W, 3)`` BGR, if it is decoded already."""
+
+    def read(self) -> Path | bytes:
         """Return the path or the content of the file; raise ImageError if there is none."""
 
 
@@ -71,7 +75,7 @@ class OpenedImage:
     @classmethod
     def open(cls, source: ImageSource, settings: ImageSettings) -> OpenedImage:
         """Read the header of an image file; raise ImageError if that fails."""
-        file = open_image(source.content(), limits=settings.limits, damaged=settings.damaged)
+        file = open_image(source.read(), limits=settings.limits, damaged=settings.damaged)
         metadata = read_metadata(file.data, file.kind)
         if file.count > 1:  # they are read, too
             metadata = replace(metadata, others=metadata.others - {FURTHER})

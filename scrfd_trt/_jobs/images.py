@@ -223,13 +223,15 @@ class ImageJob:
         return jobs
 
     def _finish_opening(self, job: ImageWork, turn: int, decoded: Decoded | Exception | None) -> None:
-        """Take what another process has decoded, or decode the image if that was not possible."""
+        """Take what is decoded, or what another process has decoded; decode the image if it is not."""
         try:
             with self.about(job.source.name):
                 if isinstance(decoded, Exception):
                     raise decoded
+                job.visible = job.source.pixels
                 if decoded is None:
-                    self._decode(job, turn)
+                    if job.visible is None:
+                        self._decode(job, turn)
                     return
                 job.slot, job.visible, job.damage, job.is_spherical = decoded
                 height, width = decoded.visible.shape[:2]

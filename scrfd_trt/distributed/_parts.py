@@ -13,31 +13,40 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scrfd_trt._detections import Detections
+import numpy as np
+from numpy.typing import NDArray
+
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._files import delete_parts, locked_if_free
 from scrfd_trt._image_files.read import IMAGE_SUFFIXES
+from scrfd_trt._image_files.stderr import redirected_stderr
+from scrfd_trt._jobs.decoders import MIN_TO_FORK, ImageSettings, decoding_processes
+from scrfd_trt._jobs.images import ImageJob, ImageWork, ModelFinder
 from scrfd_trt._jobs.ledger import check_settings
 from scrfd_trt._jobs.stages import mapped
 from scrfd_trt._parquet import FaceRows, load_pyarrow
-from scrfd_trt.distributed._stores import Place, is_uri, read_content, shown_name, store_errors
-from scrfd_trt.errors import ImageError, OptionError, ScrfdError
+from scrfd_trt.distributed._stores import NO_FILE, NOT_READ, Place, is_uri, read_content, shown_name, store_errors
+from scrfd_trt.errors import LONGEST, ImageError, OptionError, ScrfdError, one_line
+
+logger = logging.getLogger("scrfd_trt")
 
 CONTENT_COLUMNS, NAME_COLUMNS = ("bytes", "image"), ("uri", "path", "image")
 """Columns of Parquet and CSV files, the first one that fits."""
 ROW = re.compile(r"(.*\.parquet)#row=(\d+)", re.DOTALL)
 PART = re.compile(r"part-(\d+)-([0-9a-f]{12})\.parquet")
 ROWS_READ = 64  # at a time
-READERS, READ_AHEAD = 32, 96  # threads that read from stores, and files that are read before their turn
+READERS, READ_AHEAD, KNOWN = 32, 96, 64
+"""Threads that read from stores, files that are read before their turn, and pictures that are read first of all."""
 NO_LIST = "this is no list of pictures: lines with paths or addresses, a .csv or a .parquet file"
 COUNTS = b"scrfd_trt.counts"
 
@@ -77,10 +86,23 @@ class Item(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture that is to be decoded: the path or the content of its file, or why that cannot be read."""
+    """A picture of a part: the path or the content of its file, its pixels, or why it cannot be read."""
 
     name: str
-    content: Path | bytes | ScrfdError
+    content: Path | bytes | NDArray[np.uint8] | ScrfdError
+    """Pixels are ``(H, W, 3)`` BGR."""
+
+    @property
+    def pixels(self) -> NDArray[np.uint8] | None:
+        """The pixels, if they are decoded."""
+        return self.content if isinstance(self.content, np.ndarray) else None
+
+    def read(self) -> Path | bytes:
+        """Return the path or the content of the file; raise the error if there is none."""
+        if isinstance(self.content, ScrfdError):
+            raise self.content
+        assert not isinstance(self.content, np.ndarray)  # noqa: S101 - pixels need no file
+        return self.content
 
 
 # Planning
@@ -348,7 +370,7 @@ class Output:
         if before is not None:
             check_settings(settings, before, "the run", "or name another folder for a new run")
         else:
-            run.write(json.dumps({"format": "scrfd_trt.pile", "settings": settings}, indent=2).encode())
+            self.write_json("run.json", {"format": "scrfd_trt.pile", "settings": settings})
         if place.files is not None:
             yield
             return
@@ -359,6 +381,10 @@ class Output:
             for name in ("", self.table, "errors"):
                 delete_parts(Path(place.path, name), "")
             yield
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a file beside the tables."""
+        self.place.join(name).write(json.dumps(value, indent=2).encode())
 
     def done(self) -> dict[int, str]:
         """Return the digests of the parts that are written, by their indexes."""
@@ -419,26 +445,113 @@ def _parquet_bytes(table: Any) -> bytes:
 # Detecting
 
 
-def detect_part(part: Part, detector: SCRFDDetector, *, batch: int | None = None) -> tuple[Any, Any]:
-    """Read and detect the pictures of a part; return the faces, and the failures with the reason, as tables."""
-    rows, names = FaceRows(), deque[str]()
+class PartResult(NamedTuple):
+    """The faces and the failures of a part as tables, as :func:`detect_part` returns them."""
 
-    def contents() -> Iterator[Path | bytes | ScrfdError]:
-        for name, content in read_part(part):
-            names.append(name)
-            yield content
-
-    for found in detector.stream(contents(), batch=batch, on_error="return"):
-        add_result(rows, names.popleft(), found)
-    return tables_of(rows)
+    part: Part
+    table: Any
+    errors: Any
+    spherical: int = 0
+    """Number of pictures that are projections of a sphere."""
 
 
-def add_result(rows: FaceRows, name: str, found: Detections | ScrfdError) -> None:
-    """Add the faces of a picture, or why they cannot be found."""
-    if isinstance(found, ScrfdError):
-        rows.add_failure(name, str(found))
-    else:
-        rows.add(name, None, found)
+def detect_part(part: Part, detector: SCRFDDetector, **how: Any) -> tuple[Any, Any]:
+    """Read and detect the pictures of a part; return the faces, and the failures with the reason, as tables.
+
+    Keywords are those of :class:`Detection`.
+    """
+    ((_, table, errors, _),) = Detection(**how).run([part], lambda: nullcontext(detector), forks=False)
+    return table, errors
+
+
+def _nothing() -> None: ...
+
+
+DEFAULT = ImageSettings()
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How the pictures of parts are read and detected: as the command ``detect`` does, many at a time."""
+
+    settings: ImageSettings = DEFAULT
+    batch: int | None = None
+    read: Callable[[Part], Iterator[Picture]] = read_part
+    advance: Callable[[], None] = _nothing
+    """Called for each picture that is done."""
+
+    def run(
+        self,
+        parts: Iterable[Part],
+        open_detector: Callable[[], AbstractContextManager[SCRFDDetector]],
+        *,
+        forks: bool = True,
+    ) -> Iterator[PartResult]:
+        """Yield the results of parts in order, one stream of pictures over all of them; ``forks`` where it is faster.
+
+        Raises ImageError if no picture of a part can be read: then the store is to blame, and not the pictures.
+        """
+        begun = deque[_Begun]()
+        with closing(self._pictures(parts, begun)) as pictures, ExitStack() as stack:
+            known = list(islice(pictures, KNOWN))
+            if not known:
+                return
+            count = len(known) if len(known) < KNOWN else max(KNOWN, MIN_TO_FORK)
+            decoders = stack.enter_context(decoding_processes(known if forks else [], self.settings, count * forks))
+            finder = ModelFinder.of(stack.enter_context(open_detector()), self.batch)
+            job = ImageJob(chain(known, pictures), count, finder, self.settings, decoders=decoders)
+            stack.enter_context(redirected_stderr())
+            for image in stack.enter_context(job.finished()):
+                begun[0].add(image)
+                self.advance()
+                while begun and begun[0].is_complete:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+
+    def _pictures(self, parts: Iterable[Part], begun: deque[_Begun]) -> Generator[Picture, None, None]:
+        for part in parts:
+            begun.append(one := _Begun(part))
+            with closing(self.read(part)) as pictures:  # type: ignore[type-var]  # ends its threads
+                for picture in pictures:
+                    one.read += 1
+                    yield picture
+            one.is_read = True
+
+
+class _Begun:
+    """A part in work."""
+
+    def __init__(self, part: Part) -> None:
+        self.part, self.rows = part, FaceRows()
+        self.read = self.done = self.spherical = self.unread = 0
+        self.is_read = False
+
+    @property
+    def is_complete(self) -> bool:
+        return self.is_read and self.read == self.done
+
+    def add(self, image: ImageWork) -> None:
+        """Add the faces of a picture, or why they cannot be found."""
+        name = str(image.source.name)
+        self.done += 1
+        self.spherical += image.is_spherical
+        for line in image.damage if image.error is None else ():
+            logger.warning("%s: the image is damaged: %s", name, line)
+        if image.error is None:
+            for result in image.results:
+                self.rows.add(name, result.page, result.faces)
+            return
+        reason = one_line(image.error, LONGEST) if str(image.error) else "there is not enough memory"
+        self.unread += reason.startswith((NO_FILE, NOT_READ))
+        self.rows.add_failure(name, reason)
+
+    def result(self) -> PartResult:
+        if self.unread == self.done > 1:
+            first = tables_of(self.rows)[1].slice(0, 1).to_pylist()[0]
+            what = f"no picture of part {self.part.index} can be read: {first['error']}"
+            raise ImageError(what, subject=first["image"])
+        return PartResult(self.part, *tables_of(self.rows), self.spherical)
 
 
 def tables_of(rows: FaceRows) -> tuple[Any, Any]:
