@@ -297,7 +297,14 @@ def build_app(
             stack.callback(service.close)
             yield
 
-    app = FastAPI(title="scrfd_trt", summary="Faces in images", version=__version__, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="scrfd_trt",
+        summary="Faces in images",
+        version=__version__,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.service = service
     _add_routes(app, service)
     _add_state_routes(app, service, model)

@@ -116,7 +116,8 @@ class RequestLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a request."""
         now = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
-        text = record.getMessage()
+        error = record.exc_info[1] if record.exc_info else None
+        text = record.getMessage() if error is None else f"{record.getMessage().strip()}: {error!r}"
         start = f'{{"time": "{now}", "level": "{record.levelname.lower()}", '
         line = text[1:] if text.startswith('{"method"') else f'"message": {json.dumps(text)}}}'
         try:

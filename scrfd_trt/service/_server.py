@@ -15,6 +15,7 @@ from scrfd_trt.service._metrics import RequestLog
 from scrfd_trt.service._options import ServiceOptions
 
 MAX_CONNECTIONS = 10_000
+END_SECONDS = 5.0  # after the time-out of the last request, connections are dropped
 
 
 def serve(
@@ -33,9 +34,10 @@ def serve(
         app.service.draining = app.guard.draining = True
 
     stop_on_hangup()
-    server = new_server(app, options.timeout, max_connections=MAX_CONNECTIONS, drain=drain)
-    logger = logging.getLogger("scrfd_trt.service")
-    logger.handlers, logger.propagate = [RequestLog()], False
-    logger.setLevel(logging.INFO if log_requests else logging.ERROR)
+    server = new_server(app, options.timeout + END_SECONDS, max_connections=MAX_CONNECTIONS, drain=drain)
+    for name, level in (("scrfd_trt.service", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [RequestLog()], False
+        logger.setLevel(level if log_requests else logging.ERROR)
     with redirected_stderr():  # decoders write to stderr, and the log must not get lost in between
         server.run(sockets=list(listeners))
