@@ -27,13 +27,17 @@ OPTIONAL_OR_SLOW = {
     "platformdirs",
     "polars",
     "pooch",
+    "prometheus_client",
     "pyarrow",
+    "ray",
     "requests",
     "rich",
     "scipy",
+    "starlette",
     "supervision",
     "tensorrt",
     "typer",
+    "uvicorn",
 }
 
 

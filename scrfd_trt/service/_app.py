@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache, partial
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -33,13 +33,13 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._version import __version__
 from scrfd_trt._web.access import Answer
 from scrfd_trt._web.guard import Guard, Refusing
-from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, ScrfdError, without_frames
+from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, ScrfdError
 from scrfd_trt.service import _extract, _requests
 from scrfd_trt.service._addresses import NotAllowedError, resolve
 from scrfd_trt.service._batches import Batches, Room
 from scrfd_trt.service._metrics import CONTENT_TYPE_LATEST, Metrics, Observed
 from scrfd_trt.service._options import ServiceOptions
-from scrfd_trt.service._requests import Address, Sources
+from scrfd_trt.service._requests import Sources
 
 Result = TypeVar("Result")
 
@@ -93,12 +93,11 @@ class Keys:
 
 
 class Decoded(NamedTuple):
-    """An image file with its pixels, or without if there is no memory for them yet."""
+    """An image file, its first frame, and the bytes that both take."""
 
     file: ImageFile
+    frame: ImageFrame
     size: int
-    frame: ImageFrame | None = None
-    error: Exception | None = None
 
 
 class Service:
@@ -111,19 +110,14 @@ class Service:
         self.room = Room(MAX_DECODED)
         self.in_work, self.draining, self._usual_seconds = 0, False, 0.1
         self._limits = Limits(pixels=options.max_pixels, option="max_pixels")
-        self._threads = ThreadPoolExecutor(usable_cores(), "service")
+        self._threads, self._others = (ThreadPoolExecutor(usable_cores(), "service") for _ in range(2))
         self._downloads = ThreadPoolExecutor(MAX_DOWNLOADS, "service-download")
-        self.metrics.gauge("scrfd_images_in_work", "Images that are decoded, wait or run.", lambda: self.in_work)
-        self.metrics.gauge("scrfd_image_bytes", "Bytes of files and pixels in work.", lambda: self.room.used)
-        self.metrics.gauge(
-            "scrfd_detector_busy_seconds", "Seconds in which batches ran.", lambda: self.batches.busy_seconds
-        )
-        self.metrics.add_gpus(detector)
+        self.metrics.watch(self)
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._downloads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._others, self._downloads):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def check_room(self, images: int = 1) -> None:
         """Raise HTTPException if the queue is full."""
@@ -135,8 +129,8 @@ class Service:
         return str(max(1, math.ceil(self._usual_seconds)))
 
     async def run(self, call: Callable[..., Result], *arguments: Any) -> Result:
-        """Run a call on a thread for images."""
-        return await asyncio.wrap_future(self._threads.submit(call, *arguments))
+        """Run a call on a thread that never waits for memory, so that what holds some is finished."""
+        return await asyncio.wrap_future(self._others.submit(call, *arguments))
 
     async def timed(self, work: Awaitable[Result]) -> Result:
         """Return the result of the work on a request; raise HTTPException after the time-out."""
@@ -182,61 +176,53 @@ class Service:
         """Return what a JSON body contains; large ones are parsed on another thread."""
         return parse(body) if len(body) < LARGE_BODY else await self.run(parse, body)
 
-    async def content(self, source: bytes | Address) -> bytes:
+    async def content(self, source: bytes | str) -> bytes:
         """Return the content of an image file, from its address if need be."""
-        if not isinstance(source, Address):
+        if isinstance(source, bytes):
             return source
         if not self.options.fetch_from:
             raise HTTPException(403, "addresses are not allowed; send the image itself")
         check = partial(resolve, hosts=self.options.fetch_from)
         limits = {"max_bytes": self.options.max_bytes, "max_seconds": MAX_DOWNLOAD_SECONDS, "resolve": check}
-        job = self._downloads.submit(_inputs.download, str(source), **limits)
+        job = self._downloads.submit(_inputs.download, source, **limits)
         return await asyncio.wrap_future(job)
 
     @asynccontextmanager
     async def decoded(self, content: bytes) -> AsyncIterator[tuple[ImageFile, ImageFrame]]:
         """Yield an image file and its first frame, whose memory is counted within the block."""
-        found = await self._held(self._decode, content)
-        if found.frame is None and found.error is None:
-            await self.room.take(found.size)
-            found = await self._held(_with_pixels, found.file, found.size, held=found.size)
+        job = self._threads.submit(self._decode, content)
         try:
-            if found.error is not None:
-                raise found.error
-            assert found.frame is not None  # noqa: S101
+            found = await asyncio.wrap_future(job)
+        except asyncio.CancelledError:  # the job may end later
+            job.add_done_callback(self._give_back)
+            raise
+        try:
             yield found.file, found.frame
         finally:
             self.room.give(found.size)
 
     def _decode(self, content: bytes) -> Decoded:
-        try:
-            file = open_image(content, limits=self._limits)
-        except (ScrfdError, MemoryError) as error:
-            return Decoded(None, 0, error=without_frames(error))  # type: ignore[arg-type]
+        file = open_image(content, limits=self._limits)
         size = len(content) + 4 * file.size[0] * file.size[1]
-        return _with_pixels(file, size) if self.room.try_take(size) else Decoded(file, size)
-
-    async def _held(self, call: Callable[..., Decoded], *arguments: Any, held: int = 0) -> Decoded:
-        """Run a call that takes memory, which is given back also where its request is given up meanwhile."""
-        job, loop = self._threads.submit(call, *arguments), asyncio.get_running_loop()
-
-        def give_back(job: Future[Decoded]) -> None:
-            size = held if job.cancelled() else job.result().size if job.result().frame or job.result().error else 0
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(self.room.give, size)
-
+        self.room.take(size)
         try:
-            return await asyncio.wrap_future(job)
-        except asyncio.CancelledError:
-            job.add_done_callback(give_back)
+            return Decoded(file, next(file.frames()), size)
+        except BaseException as error:
+            self.room.give(size)
+            if isinstance(error, cv2.error):
+                raise ImageError("the image is damaged: copy or download it again") from error
             raise
+
+    def _give_back(self, job: Future[Decoded]) -> None:
+        if not (job.cancelled() or job.exception()):
+            self.room.give(job.result().size)
 
     async def found(self, frame: ImageFrame, threshold: float | None) -> Detections:
         """Return the faces in an image."""
         pixels = await self.run(frame.visible) if frame.alpha is not None else frame.pixels
         return await self.batches.detect(_inputs.Picture(pixels.nbytes, lambda: pixels), threshold)
 
-    async def detect(self, source: bytes | Address, threshold: float | None, max_faces: int | None) -> Detections:
+    async def detect(self, source: bytes | str, threshold: float | None, max_faces: int | None) -> Detections:
         """Return the faces in the image of a request."""
         content = await self.content(source)
         async with self.decoded(content) as (_, frame):
@@ -252,13 +238,6 @@ class Service:
         """Count the images and faces of a request, for its line in the log too."""
         self.metrics.faces.inc(faces)
         request.scope.get("scrfd_trt", {}).update(images=images, faces=faces)
-
-
-def _with_pixels(file: ImageFile, size: int) -> Decoded:
-    try:
-        return Decoded(file, size, next(file.frames()))
-    except (ScrfdError, MemoryError, cv2.error) as error:
-        return Decoded(file, size, error=without_frames(error))
 
 
 def as_answer(error: BaseException) -> tuple[int, str, dict[str, str]]:

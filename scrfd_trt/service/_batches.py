@@ -107,33 +107,19 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *argum
 
 
 class Room:
-    """Bytes of memory for images in work, granted in order. An image beyond the limit is granted alone."""
+    """Bytes of memory for images in work. An image beyond the limit is granted alone."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self.used, self._waiting = limit, 0, 0
-        self._lock, self._changed, self._turn = threading.Lock(), asyncio.Event(), asyncio.Lock()
+        self._limit, self.used, self._changed = limit, 0, threading.Condition()
 
-    def try_take(self, size: int, *, first: bool = False) -> bool:
-        """Take bytes if they are free, and nobody waits; in any thread."""
-        with self._lock:
-            if (self._waiting and not first) or (self.used and self.used + size > self._limit):
-                return False
-            self.used += size
-            return True
-
-    async def take(self, size: int) -> None:
+    def take(self, size: int) -> None:
         """Wait until bytes are free, and take them."""
-        self._waiting += 1
-        try:
-            async with self._turn:
-                while not self.try_take(size, first=True):
-                    self._changed.clear()
-                    await self._changed.wait()
-        finally:
-            self._waiting -= 1
+        with self._changed:
+            self._changed.wait_for(lambda: not self.used or self.used + size <= self._limit)
+            self.used += size
 
     def give(self, size: int) -> None:
-        """Give bytes back, on the event loop."""
-        with self._lock:
+        """Give bytes back."""
+        with self._changed:
             self.used -= size
-        self._changed.set()
+            self._changed.notify_all()

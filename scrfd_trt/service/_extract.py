@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse
 
 from scrfd_trt._detections import Detections
 from scrfd_trt.service import _requests
-from scrfd_trt.service._requests import Address
 
 if TYPE_CHECKING:
     from scrfd_trt.service._app import Service
@@ -49,10 +48,10 @@ class ExtractBody(BaseModel):
     msgpack: bool | None = False
     img_req_headers: dict[str, Any] | None = None
 
-    def sources(self) -> list[bytes | Address | HTTPException]:
+    def sources(self) -> list[bytes | str | HTTPException]:
         """Return the images, with an error in the place of those that are not base64."""
         if self.images.urls is not None:
-            return [Address(text) for text in self.images.urls]
+            return list(self.images.urls)
         return [_content(text) for text in self.images.data or ()]
 
 
@@ -63,7 +62,7 @@ def _content(text: str) -> bytes | HTTPException:
         return error
 
 
-def _parse(body: bytes) -> tuple[ExtractBody, list[bytes | Address | HTTPException]]:
+def _parse(body: bytes) -> tuple[ExtractBody, list[bytes | str | HTTPException]]:
     parsed = _requests.parsed(ExtractBody, body)
     if wanted := [name for name in UNSUPPORTED if getattr(parsed, name)]:
         raise HTTPException(422, f"{wanted[0]} is not supported: this service only detects faces")
@@ -91,7 +90,7 @@ def add_route(app: FastAPI, service: Service) -> None:
         return JSONResponse({"took": took, "data": data})
 
 
-async def _answer(service: Service, asked: ExtractBody, source: bytes | Address | HTTPException) -> dict[str, Any]:
+async def _answer(service: Service, asked: ExtractBody, source: bytes | str | HTTPException) -> dict[str, Any]:
     start = time.perf_counter()
     threshold = THRESHOLD if asked.threshold is None else asked.threshold
     if isinstance(source, HTTPException):

@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._devices import all_gpus, parse
 from scrfd_trt._web.guard import Guard, Message, Receive, Scope, Send
 from scrfd_trt.errors import ScrfdError
 
@@ -43,23 +42,22 @@ class Metrics:
         )
         self.faces = Counter("scrfd_faces", "Faces that were found.", registry=registry)
 
-    def gauge(self, name: str, text: str, value: Callable[[], float], **labels: str) -> None:
-        """Add a value that is read when it is asked for."""
-        one = Gauge(name, text, tuple(labels), registry=self.registry)
-        (one.labels(**labels) if labels else one).set_function(value)
-
-    def add_gpus(self, detector: SCRFDDetector) -> None:
-        """Add the memory of the detector's GPUs."""
-        if detector.device == "cpu":
+    def watch(self, service: Service) -> None:
+        """Add the state of a service, and the memory of its GPUs, which are read when they are asked for."""
+        values = {
+            "scrfd_images_in_work": ("Images that are decoded, wait or run.", lambda: service.in_work),
+            "scrfd_image_bytes": ("Bytes of files and pixels in work.", lambda: service.room.used),
+            "scrfd_detector_busy_seconds": ("Seconds in which batches ran.", lambda: service.batches.busy_seconds),
+        }
+        for name, (text, value) in values.items():
+            Gauge(name, text, registry=self.registry).set_function(value)
+        if (kind := parse(service.detector.device))[0] == "cpu":
             return
         from scrfd_trt._cuda.driver import Device  # noqa: PLC0415 - loads the modules of CUDA
-        from scrfd_trt._devices import all_gpus, parse  # noqa: PLC0415
 
-        kind, number = parse(detector.device)
-        devices = [Device(gpu.index) for gpu in all_gpus()] if kind == "all" else [Device(number or 0)]
         used = Gauge("scrfd_gpu_memory_used_bytes", "Memory in use on a GPU.", ("gpu",), registry=self.registry)
-        for device in devices:
-            used.labels(gpu=str(device.index)).set_function(partial(_used_memory, device))
+        for number in [gpu.index for gpu in all_gpus()] if kind[0] == "all" else [kind[1] or 0]:
+            used.labels(str(number)).set_function(partial(_used_memory, Device(number)))
 
     def text(self) -> bytes:
         """Return all metrics in the format of Prometheus."""

@@ -20,16 +20,10 @@ NO_IMAGE = "the request has no image: send a form with a file, the bytes of an i
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 
 
-class Address(str):
-    """The address of an image."""
-
-    __slots__ = ()
-
-
 class Sources(NamedTuple):
-    """The images of a request, in order."""
+    """The images of a request, in order: contents of files, or their addresses."""
 
-    images: list[bytes | Address]
+    images: list[bytes | str]
     several: bool = False  # whether the answer is a list
     threshold: float | None = None
     max_faces: int | None = None
@@ -55,7 +49,7 @@ class ImagesBody(BaseModel):
         several = isinstance(given[0], list)
         texts = given[0] if isinstance(given[0], list) else [given[0]]
         are_files = self.image is not None or self.images is not None
-        images = [from_base64(text) if are_files else Address(text) for text in texts]
+        images = [from_base64(text) if are_files else text for text in texts]
         return Sources(images, several, self.threshold, self.max_faces)
 
 
@@ -89,14 +83,14 @@ async def form_files(request: Request, max_files: int, max_bytes: int) -> Source
         setattr(parser, name, max_bytes)
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise HTTPException(400, f"the form is invalid: {error.message}") from error
-    except (KeyError, ValueError, AssertionError) as error:  # a form without boundary, or with a broken header
-        raise HTTPException(400, "the form is invalid") from error
-    try:
         files = [await each.read() for _, each in form.multi_items() if isinstance(each, UploadFile)]
+    except (MultiPartException, KeyError, ValueError, AssertionError) as error:  # without a boundary, or broken
+        reason = f": {error.message}" if isinstance(error, MultiPartException) else ""
+        raise HTTPException(400, f"the form is invalid{reason}") from error
     finally:
-        await form.close()
+        opened: list[Any] = getattr(parser, "_files_to_close_on_error", [])
+        for file in opened:  # also those of parts that did not end
+            file.close()
     if not files:
         raise HTTPException(422, NO_IMAGE)
     return Sources(list(files), several=len(files) > 1)

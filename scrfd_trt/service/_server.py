@@ -15,6 +15,7 @@ from scrfd_trt.service._metrics import RequestLog
 from scrfd_trt.service._options import ServiceOptions
 
 MAX_CONNECTIONS = 10_000
+LOGGERS = {"scrfd_trt.service": logging.INFO, "uvicorn": logging.WARNING, "python_multipart": logging.ERROR}
 END_SECONDS = 5.0  # after the time-out of the last request, connections are dropped
 
 
@@ -35,7 +36,7 @@ def serve(
 
     stop_on_hangup()
     server = new_server(app, options.timeout + END_SECONDS, max_connections=MAX_CONNECTIONS, drain=drain)
-    for name, level in (("scrfd_trt.service", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in LOGGERS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [RequestLog()], False
         logger.setLevel(level if log_requests else logging.ERROR)

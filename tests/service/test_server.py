@@ -1,0 +1,160 @@
+"""The command and its server: bad requests leave nothing behind, slow clients are dropped, SIGTERM loses no answer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from scrfd_trt import SCRFDDetector
+from scrfd_trt.service import create_app
+
+pytestmark = pytest.mark.slow
+for name in ("fastapi", "prometheus_client"):
+    pytest.importorskip(name)
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+import spot_network  # noqa: E402
+
+IMAGE = cv2.imencode(".jpg", np.full((120, 160, 3), 255, np.uint8))[1].tobytes()
+FORM = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\nb\r\n--x--\r\n'
+
+
+def left() -> tuple[int, int]:
+    """Return the number of threads and of open files, the latter on Linux."""
+    folder = Path("/proc/self/fd")
+    return threading.active_count(), len(list(folder.iterdir())) if folder.exists() else 0
+
+
+def exchange(port: int, data: bytes) -> int:
+    """Send bytes, and return the status of the answer; 0 if the connection is only closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        try:
+            connection.sendall(data)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            return 0
+        return answer.status
+
+
+def request(body: bytes = IMAGE, path: str = "/v1/detect", kind: str = "image/jpeg") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {kind}\r\nconnection: close\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.fixture
+def served(monkeypatch) -> Iterator[tuple[int, Any]]:
+    """A service in this process, with little patience; its port and its state."""
+    from scrfd_trt._web import guard
+
+    monkeypatch.setattr(guard, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(guard.Guard, "grace", 0.3)
+    listener = socket.create_server(("127.0.0.1", 0))
+    with SCRFDDetector.from_backend(spot_network.SpotBackend(), scales=[(160, 128)]) as detector:
+        app = create_app(detector)
+        server = guard.new_server(app, 1)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield listener.getsockname()[1], app.service
+        server.should_exit = True
+        thread.join()
+
+
+def test_bad_requests_leave_nothing_behind(served) -> None:
+    port, service = served
+    rng = random.Random(3)
+    samples = [
+        request(),
+        request(b'{"images": ["aGFsbG8="], "threshold": 0.5}', kind="application/json"),
+        request(b'{"images": {"data": ["aGFsbG8="]}}', "/extract", "application/json"),
+        request(FORM, kind="multipart/form-data; boundary=x"),
+        request(path="/v1/overlay/blur?strength=0.5"),
+    ]
+    assert exchange(port, samples[0]) == 200
+    before = left()
+    found: Counter[int] = Counter()
+    for _ in range(400):
+        data = bytearray(rng.choice(samples))
+        for _ in range(rng.randint(1, 6)):
+            at = rng.randrange(len(data))
+            data[at : at + rng.choice((0, 1, 4))] = rng.randbytes(rng.choice((0, 1, 4)))
+        found[exchange(port, bytes(data) + b"\r\n" * 8)] += 1
+    assert all(status < 500 for status in found), found
+    assert found[200] + found[422] + found[400] > 200, found
+    assert (service.in_work, service.room.used) == (0, 0)
+    after = left()
+    assert after[0] <= before[0] + 8
+    assert after[1] <= before[1] + 4
+
+
+def test_slow_clients_and_large_heads_are_dropped(served) -> None:
+    port, service = served
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(4)]
+    for connection, start in zip(slow, (b"", b"POST /v1/det", request()[:-50], b""), strict=True):
+        connection.sendall(start)
+    slow[3].sendall(request().replace(b"connection: close\r\n", b""))
+    assert slow[3].recv(12) == b"HTTP/1.1 200"
+    slow[3].sendall(b"POST ")  # the next request of a connection begins, too
+    for _ in range(30):
+        for connection in slow[1:]:
+            with suppress(OSError):
+                connection.sendall(b"a")
+        time.sleep(0.05)
+    for connection in slow:
+        with suppress(ConnectionError), connection:
+            while connection.recv(1 << 16):
+                pass
+    assert exchange(port, b"GET / HTTP/1.1\r\nx: " + b"a" * (1 << 20)) in {0, 400}
+    assert exchange(port, request()) == 200
+    assert service.in_work == 0
+
+
+def test_sigterm_under_load_loses_no_answer(popen) -> None:
+    command = [sys.executable, str(Path(spot_network.__file__)), "0.02", "serve", "--port", "0", "--scale", "160x128"]
+    found: Counter[Any] = Counter()
+
+    def send() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while True:
+            try:
+                if connection.sock is None:
+                    connection.connect()
+            except OSError:
+                return
+            connection.request("POST", "/v1/detect", IMAGE)
+            answer = connection.getresponse()
+            assert json.loads(answer.read())["faces"]
+            found[answer.status] += 1
+
+    with popen(command, stderr=PIPE) as process:
+        port = int(re.search(r"http://127.0.0.1:(\d+)", process.stderr.readline())[1])
+        threads = [threading.Thread(target=send) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.0)
+        process.send_signal(signal.SIGTERM)
+        lines = process.stderr.read().splitlines()
+        for thread in threads:
+            thread.join()
+        assert process.wait() == 0
+    logged = [json.loads(line)["status"] for line in lines]
+    assert found == {200: len(logged)}
+    assert set(logged) == {200}
+    assert len(logged) > 8
