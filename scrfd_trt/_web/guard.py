@@ -197,6 +197,7 @@ def new_server(
     *,
     max_connections: int = MAX_CONNECTIONS,
     drain: Callable[[], object] | None = None,
+    web_sockets: bool = True,
 ) -> uvicorn.Server:
     """Return a server for an application, with limits for what its connections may take, also at the end.
 
@@ -205,7 +206,7 @@ def new_server(
     config = uvicorn.Config(
         application,
         http=_TimedProtocol,
-        ws="wsproto",
+        ws="wsproto" if web_sockets else "none",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a small message could become a large one
         limit_concurrency=max_connections,

@@ -35,7 +35,8 @@ def serve(
         app.service.draining = app.guard.draining = True
 
     stop_on_hangup()
-    server = new_server(app, options.timeout + END_SECONDS, max_connections=MAX_CONNECTIONS, drain=drain)
+    seconds = options.timeout + END_SECONDS
+    server = new_server(app, seconds, max_connections=MAX_CONNECTIONS, drain=drain, web_sockets=False)
     for name, level in LOGGERS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [RequestLog()], False

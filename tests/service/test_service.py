@@ -57,7 +57,7 @@ class Client:
 
         self.app, listener = app, socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self.server = new_server(app, 1)
+        self.server = new_server(app, 1, web_sockets=False)
         self.thread = threading.Thread(target=self.server.run, args=([listener],))
         self.thread.start()
 
@@ -371,3 +371,19 @@ def test_log_has_one_json_line_a_request(client, monkeypatch) -> None:
 def test_invalid_options() -> None:
     with pytest.raises(OptionError, match="max_queue: must be at least 1"):
         ServiceOptions(max_queue=0)
+
+
+def test_the_service_needs_no_package_of_the_studio(detector: SCRFDDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scrfd_trt.service import _server
+
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    for name in ("nicegui", "wsproto", "uvicorn.protocols.websockets.wsproto_impl"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(_server, "LOGGERS", {})
+    loaded = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: loaded.append(self.config.load()))
+    monkeypatch.setattr(_server, "stop_on_hangup", lambda: None)
+    monkeypatch.setattr(_server, "build_app", lambda *arguments, **options: app)
+    _server.serve(detector, [], ServiceOptions(), model="500m_bnkps")
+    assert loaded
