@@ -7,10 +7,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -21,8 +22,18 @@ from scrfd_trt._engine import build_options, cache, flavours, logs
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Api, Flavour, subclass
 from scrfd_trt._engine.plan import RECIPE, EngineRecord, FileHash, GpuInfo, hash_model, record_path
-from scrfd_trt._engine.progress import STEPS, BuildProgress, NoProgress, PhaseMonitor, Phases, run_cancellable, stage
+from scrfd_trt._engine.progress import (
+    STEPS,
+    BuildProgress,
+    NoProgress,
+    PhaseMonitor,
+    Phases,
+    run_cancellable,
+    stage,
+    start,
+)
 from scrfd_trt._files import check_target, write_files
+from scrfd_trt._tensors import ShapeRange
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
 
@@ -189,11 +200,30 @@ class _Build:
         return cast("Api", self.flavour.module)
 
     @property
+    def untyped(self) -> bytes | None:
+        """The model for a TensorRT that chooses the types itself, if there is one."""
+        return None if build_options.is_strongly_typed(self.flavour) else self.prepared.untyped
+
+    @property
     def supports_progress(self) -> bool:
         """Whether TensorRT reports progress and can be cancelled."""
         return hasattr(self.flavour.module, "IProgressMonitor")
 
     def run(self) -> bytes:
+        ranges = self.prepared.ranges if None in self.prepared.input.shape else ()
+        timings: list[bytes] = []
+        # TensorRT 8.6 builds one profile after the other, on one core. Engines of one profile each, built at the same
+        # time, leave their measurements to the engine of all.
+        if len(ranges) > 1 and self.options.timing_cache is not None and not self.supports_progress:
+            works = [start(partial(self._build, (one,), None)) for one in ranges]
+            timings = [work.result()[1] for work in works]
+        plan, timing = self._build(ranges, timings)
+        if self.options.timing_cache is not None:
+            cache.save_timing_cache(timing, self.options.timing_cache)
+        return plan
+
+    def _build(self, ranges: tuple[ShapeRange, ...], timings: Sequence[bytes] | None) -> tuple[bytes, bytes]:
+        """Return an engine with these profiles, and its timing cache; ``timings`` are those of other builds."""
         with _current(self.device), logs.listen(self.flavour.module) as messages:
             logger = logs.logger(self.flavour.module)
             try:
@@ -204,22 +234,22 @@ class _Build:
             network = builder.create_network(build_options.network_flags(self.flavour))
             # The parser owns the weights, so it must live until the engine is built.
             parser = self._parse(network, logger, messages)
-            config = self._configure(builder)
+            config = self._configure(builder, ranges, timings)
+            if self.untyped is not None:
+                build_options.prefer_types(network, config, self.flavour, self.options.precision)
             if self.cancelled.is_set():
                 raise BackendError("the build was cancelled before it began")
             plan = builder.build_serialized_network(network, config)
             del parser
             if plan is None:
                 raise BackendError(f"{self.flavour} could not build the engine: {messages.reason()}")
-            if self.options.timing_cache is not None:
-                cache.save_timing_cache(config, self.options.timing_cache)
-            return bytes(cast("bytes", plan))
+            return bytes(cast("bytes", plan)), cache.read_timing_cache(config)
 
     def _parse(
         self, network: tensorrt.INetworkDefinition, logger: tensorrt.ILogger, messages: logs.Messages
     ) -> tensorrt.OnnxParser:
         parser = self.api.OnnxParser(network, logger)
-        if not parser.parse(self.prepared.model):
+        if not parser.parse(self.untyped or self.prepared.model):
             errors = [_describe(parser.get_error(index)) for index in range(min(parser.num_errors, MAX_ERRORS))]
             more = f" (and {parser.num_errors - MAX_ERRORS} more)" if parser.num_errors > MAX_ERRORS else ""
             reason = "; ".join(errors) or messages.reason()
@@ -232,13 +262,14 @@ class _Build:
             )
         return parser
 
-    def _configure(self, builder: tensorrt.Builder) -> tensorrt.IBuilderConfig:
+    def _configure(
+        self, builder: tensorrt.Builder, ranges: tuple[ShapeRange, ...], timings: Sequence[bytes] | None
+    ) -> tensorrt.IBuilderConfig:
         config = builder.create_builder_config()
         build_options.configure(config, self.flavour, self.options)
-        if None in self.prepared.input.shape:
-            build_options.add_profiles(builder, config, self.flavour, self.prepared.input.name, self.prepared.ranges)
+        build_options.add_profiles(builder, config, self.flavour, self.prepared.input.name, ranges)
         if self.options.timing_cache is not None:
-            cache.load_timing_cache(config, self.options.timing_cache)
+            cache.load_timing_cache(config, self.options.timing_cache, timings)
         module = self.flavour.module
         if hasattr(module, "IProgressMonitor") and hasattr(config, "progress_monitor"):
             config.progress_monitor = subclass(PhaseMonitor, module.IProgressMonitor)(self.phases, self.cancelled)

@@ -197,6 +197,31 @@ def _set_precision(config: tensorrt.IBuilderConfig, api: Api, flavour: Flavour, 
             _set_flag(config, flags.INT8, flavour)
 
 
+HALF_LAYERS = ("ACTIVATION", "CONVOLUTION", "ELEMENTWISE", "POOLING", "RESIZE")
+
+
+def prefer_types(
+    network: tensorrt.INetworkDefinition, config: tensorrt.IBuilderConfig, flavour: Flavour, precision: Precision
+) -> None:
+    """Set the types of layers, which TensorRT 8.6 would else find by measuring: FP16, but FP32 for the scores."""
+    # Rounded to FP16 after the sigmoid, boxes of one face tie. INT8 layers have the types of what quantizes them.
+    module = flavour.module
+    halves = [getattr(module.LayerType, name) for name in HALF_LAYERS] if precision == "fp16" else []
+    outputs = {network.get_output(index).name for index in range(network.num_outputs)}
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        output = layer.get_output(0)
+        is_output = output.name in outputs
+        if is_output and layer.type == module.LayerType.ACTIVATION:
+            layer.precision = module.DataType.FLOAT
+        elif layer.type in halves and output.dtype == module.DataType.FLOAT:
+            layer.precision = module.DataType.HALF
+            # That of an output would change the type of the engine's output.
+            if not is_output:
+                layer.set_output_type(0, module.DataType.HALF)
+    _set_flag(config, module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS, flavour)
+
+
 def _set_flag(config: tensorrt.IBuilderConfig, flag: tensorrt.BuilderFlag, flavour: Flavour) -> None:
     config.set_flag(flag)
     # TensorRT reports only in its log that a flag is not supported on this GPU or beside the others.

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,29 +137,35 @@ def timing_cache_path(folder: Path, flavour: Flavour, gpu: Gpu | None) -> Path |
     return folder / f"{name}.timing_cache"
 
 
-def load_timing_cache(config: tensorrt.IBuilderConfig, path: Path) -> None:
-    """Set a build's timing cache; an empty one if the file is missing, unreadable, damaged, or of another GPU."""
+def load_timing_cache(config: tensorrt.IBuilderConfig, path: Path, others: Sequence[bytes] | None = ()) -> None:
+    """Set a build's timing cache: the file's, if it is usable, and ``others``; None for one of several builds."""
+    level = logging.DEBUG if others is None else logging.WARNING
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         data = b""
     except OSError as error:
-        log.warning("%s cannot be read (%s); building without it takes longer", path, error.strerror or error)
+        log.log(level, "%s cannot be read (%s); building without it takes longer", path, error.strerror or error)
         data = b""
     cache = config.create_timing_cache(data)
-    if cache is not None and config.set_timing_cache(cache, False):
-        return
-    log.warning("%s was not measured with this TensorRT on this GPU; a new one replaces it", path)
-    config.set_timing_cache(config.create_timing_cache(b""), False)
+    if cache is None or not config.set_timing_cache(cache, False):
+        log.log(level, "%s was not measured with this TensorRT on this GPU; a new one replaces it", path)
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    for other in others or ():
+        cache.combine(config.create_timing_cache(other), False)
 
 
-def save_timing_cache(config: tensorrt.IBuilderConfig, path: Path) -> None:
-    """Write a build's timing cache; log a warning if that fails. Of two simultaneous builds, the last one wins."""
+def read_timing_cache(config: tensorrt.IBuilderConfig) -> bytes:
+    """Return the contents of a build's timing cache; empty without one."""
     cache = config.get_timing_cache()
-    if cache is None:
-        return
+    return b"" if cache is None else bytes(cast("bytes", cache.serialize()))
+
+
+def save_timing_cache(content: bytes, path: Path) -> None:
+    """Write a build's timing cache; log a warning if that fails. Of two simultaneous builds, the last one wins."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_files({path: bytes(cast("bytes", cache.serialize()))})
+        write_files({path: content})
     except (OSError, OptionError) as error:  # OptionError: a folder or device is there
         log.warning("%s cannot be written (%s); the next build takes as long as this one", path, error)

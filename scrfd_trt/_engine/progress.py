@@ -147,10 +147,8 @@ POLL_SECONDS = 0.1
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended: 128 + 2
 
 
-def run_cancellable(
-    work: Callable[[], Result], *, poll: Callable[[], None], cancel: Callable[[], None], can_cancel: bool
-) -> Result:
-    """Run ``work`` in another thread; on an error of ``poll`` or an interrupt, cancel it, or leave it running."""
+def start(work: Callable[[], Result]) -> Future[Result]:
+    """Start ``work`` in another thread; unlike for those of an executor, Python does not wait for it at exit."""
     future: Future[Result] = Future()
 
     def run() -> None:
@@ -159,8 +157,15 @@ def run_cancellable(
         except BaseException as error:  # noqa: BLE001 - raised again by future.result()
             future.set_exception(error)
 
-    # Not an executor, whose threads Python waits for at exit.
     threading.Thread(target=run, name="scrfd_trt build", daemon=True).start()
+    return future
+
+
+def run_cancellable(
+    work: Callable[[], Result], *, poll: Callable[[], None], cancel: Callable[[], None], can_cancel: bool
+) -> Result:
+    """Run ``work`` in another thread; on an error of ``poll`` or an interrupt, cancel it, or leave it running."""
+    future = start(work)
     try:
         running = True
         while running:

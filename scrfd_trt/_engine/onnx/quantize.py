@@ -52,7 +52,7 @@ def calibration_images(folder: Path | None) -> list[NDArray[np.uint8]]:
     """Read up to 64 images of a folder, or the drawn scenes if there is none."""
     if folder is None:
         log.warning("INT8 is calibrated with drawn scenes; a folder of photographs like yours gives better results")
-        return [samples.load(name).image for name in samples.names()]
+        return drawn_scenes()
     try:
         paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
     except OSError as error:
@@ -61,6 +61,10 @@ def calibration_images(folder: Path | None) -> list[NDArray[np.uint8]]:
         raise _unusable(folder, "contains no images (.jpg, .png, …)")
     chosen = paths[:: -(-len(paths) // MAX_IMAGES)]
     return [read_image(path, name=str(path)).visible() for path in chosen]
+
+
+def drawn_scenes() -> list[NDArray[np.uint8]]:
+    return [samples.load(name).image for name in samples.names()]
 
 
 def _unusable(folder: Path, reason: str) -> OptionError:
@@ -74,8 +78,10 @@ def quantize(prepared: PreparedModel, options: BuildOptions, target: Target, pro
         return prepared
     with stage(progress, "calibrating INT8"), format_errors("the model cannot be quantized"):
         images = calibration_images(options.calibration)
-        inputs = [(size, _letterbox(image, size)) for size in prepared.sizes for image in images]
-        quantizer = _Quantizer.of(model, inputs, target)
+        inputs = _inputs(images, prepared.sizes)
+        # Images of few faces would leave the ranges of scores too small for others.
+        drawn = _inputs(drawn_scenes(), prepared.sizes) if options.calibration else []
+        quantizer = _Quantizer.of(model, [*inputs, *drawn], target)
         work = _Search(quantizer, inputs)
     kept = work.choose_kept(progress)
     change = work.change(kept)
@@ -92,9 +98,15 @@ def quantize(prepared: PreparedModel, options: BuildOptions, target: Target, pro
     for note in notes:
         log.info("%s", note)
     source, outputs = tensors(result)
+    content = result.SerializeToString()
+    untyped = content if target == "weakly typed" and options.io == "float32" else None
     return replace(
-        prepared, model=result.SerializeToString(), input=source, outputs=outputs, notes=(*prepared.notes, *notes)
+        prepared, model=content, untyped=untyped, input=source, outputs=outputs, notes=(*prepared.notes, *notes)
     )
+
+
+def _inputs(images: Images, sizes: Sequence[Size]) -> list[tuple[Size, NDArray[np.float32]]]:
+    return [(size, _letterbox(image, size)) for size in sizes for image in images]
 
 
 def _letterbox(image: NDArray[np.uint8], size: Size) -> NDArray[np.float32]:

@@ -35,6 +35,7 @@ class PreparedModel:
     outputs: tuple[TensorSpec, ...]
     ranges: tuple[ShapeRange, ...]  # one per optimization profile
     notes: tuple[str, ...]  # what was changed
+    untyped: bytes | None = None  # in FP32, for a TensorRT that chooses the types of FP16 and INT8 itself
 
     @property
     def sizes(self) -> Sizes:
@@ -75,11 +76,12 @@ def _prepare(
         notes += _set_io_shapes(model.graph, layout, batch, sizes)
         if removed := prune(model.graph):
             notes.append(f"{removed} nodes that computed shapes left out")
+        untyped = _untyped(model, precision, io)
         notes += _set_types(model, precision, io)
         ranges = profile_ranges(sizes, batch, batch_one)
         for shape in sorted({end for item in ranges for end in (item.min, item.max)}):
             _check_supported(model, layout, shape, stuck, source)
-        return _finish(model, precision, ranges, notes)
+        return replace(_finish(model, precision, ranges, notes), untyped=untyped)
     except ModelFormatError as error:
         raise error.within(path) from error
 
@@ -316,6 +318,14 @@ def name_outputs(graph: onnx.GraphProto, layout: HeadLayout) -> bool:
 
 
 # Types, and the final checks.
+
+
+def _untyped(model: onnx.ModelProto, precision: Precision | None, io: IoType) -> bytes | None:
+    """Return the model before its cast to FP16; None if it is not cast, or needs both types inside."""
+    operators = {node.op_type for node in model.graph.node}
+    if precision != "fp16" or io != "float32" or fp16.is_fp16(model) or operators & (QUANTIZED | fp16.SUMS):
+        return None
+    return bytes(model.SerializeToString())
 
 
 def _set_types(model: onnx.ModelProto, precision: Precision | None, io: IoType) -> list[str]:

@@ -45,6 +45,11 @@ class ITimingCache(Thing):
     def serialize(self) -> bytes:
         return self._content
 
+    def combine(self, other: ITimingCache, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        self._content += other._content
+        return True
+
 
 class IOptimizationProfile(Thing):
     def set_shape(self, input: str, min: list[int], opt: list[int], max: list[int]) -> None:  # noqa: A002
@@ -69,6 +74,7 @@ class INetworkDefinition(Thing):
         self._fp16 = False
 
     num_inputs = property(lambda self: len(self._inputs))
+    num_layers = property(lambda self: 0)
     num_outputs = property(lambda self: len(self._outputs))
 
     def get_input(self, index: int) -> ITensor:

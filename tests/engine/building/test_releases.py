@@ -184,7 +184,9 @@ def test_timing_cache(
     if before is not None:
         path.write_bytes(before)
     assert build(release, timing_cache=path)["cached"]
-    assert path.read_bytes() == (b"measured+" if before == b"measured" else b"+")
+    start = b"measured" if before == b"measured" else b""
+    # 8.6 builds each of both profiles first, and joins what was measured.
+    assert path.read_bytes() == start + (start + b"+") * (2 if release == "tensorrt-8.6" else 0) + b"+"
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
     warned = "was not measured with this TensorRT on this GPU" in caplog.text
     assert warned == (before in {b"damaged", b"foreign"})
