@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 def _only(runs: Sequence[Run]) -> list[NDArray[np.intp]]:
     """Return for each of two runs the counted faces that it alone finds, largest first."""
-    first, second = (run.found.found(THRESHOLDS[0]) & run.found.truth.counted for run in runs)
+    first, second = (run.found.found(THRESHOLDS[0]) for run in runs)
     sides = runs[0].found.truth.sides
     return [
         rows[np.argsort(-sides[rows], kind="stable")]
@@ -97,7 +97,7 @@ def show(runs: Sequence[Run], labels: str) -> None:
     console.show(table)
     if len(runs) > 1:
         first, second = map(len, _only(runs))
-        both = int((runs[0].found.found(THRESHOLDS[0]) & truth.counted).sum()) - first
+        both = int(runs[0].found.found(THRESHOLDS[0]).sum()) - first
         rest = int(truth.counted.sum()) - both - first - second
         console.write(
             f"\nAt a score of {THRESHOLDS[0]}, both find {count(both, 'face')}, only {runs[0].name} {first:,}, "

@@ -35,7 +35,18 @@ STDOUT_ERRORS = (errno.EPIPE, errno.EINVAL, errno.EBADF, errno.ENOSPC, errno.EIO
 """Of writing to a pipe, a closed stream or a full disk."""
 
 SAME_NAMES = (
-    *("allow_host_code", "audio", "batch", "calibration", "codec", "crf", "damaged", "device", "drop_tracks"),
+    *(
+        "allow_host_code",
+        "audio",
+        "batch",
+        "calibration",
+        "category",
+        "codec",
+        "crf",
+        "damaged",
+        "device",
+        "drop_tracks",
+    ),
     *("except_tracks", "hardware_compatible", "io", "lean_runtime", "lean_runtime_inside", "max_face_change"),
     *("max_pixels", "min_face", "only_tracks", "overwrite", "precision", "preset", "rotations", "timing_cache"),
     "version_compatible",

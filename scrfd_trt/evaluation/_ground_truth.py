@@ -117,6 +117,8 @@ def _columns(
     boxes[:, 2:] += boxes[:, :2]
     if not np.isfinite(boxes).all():  # WIDER FACE has some of negative size
         raise ValueError("a box is not finite")
+    if len({*names}) != len(each):
+        raise ValueError("two images have one name, or there are not as many images as lists of boxes")
     return GroundTruth(tuple(names), images, boxes, counted, protocol)
 
 
@@ -144,54 +146,56 @@ def _read_wider(folder: Path) -> GroundTruth:
             masks.append(np.zeros(len(found), bool))
             masks[-1][rows.reshape(-1).astype(np.intp) - 1] = True
         counted[name] = np.concatenate(masks)
-    if len(names) != len(boxes):
-        raise ValueError("there are not as many images as lists of boxes")
     return _columns(names, boxes, counted, "wider")
 
 
 def _read_coco(path: Path, category: int | str | None) -> GroundTruth:
     data = json.loads(path.read_bytes())
     names = {image["id"]: str(image["file_name"]).replace("\\", "/") for image in data["images"]}
-    known = {each["id"]: str(each["name"]) for each in data.get("categories", ())}
-    found = known if category is None else {i: name for i, name in known.items() if str(category) in (str(i), name)}
-    if category is None and len(known) > 1:
-        found = {i: name for i, name in known.items() if name.lower() == "face"}
-    if known and len(found) != 1:
-        listed = ", ".join(f"{number} ({name})" for number, name in known.items())
-        raise DetectionsError(f"{path}: name the category of faces; there are {listed}", fields=["category"])
     faces: dict[Any, list[Any]] = {number: [] for number in names}
+    kinds = {each["id"]: str(each["name"]) for each in data.get("categories", ())}
+    kind = _face_category(path, kinds, category)
     for each in data["annotations"]:
-        if not known or each["category_id"] in found:
-            faces[each["image_id"]].append((each["bbox"], not each.get("iscrowd")))
-    rows = [row for image in faces.values() for row in image]
-    parts = ([box for box, _ in image] for image in faces.values())
-    return _columns([*names.values()], parts, {"all": np.array([counts for _, counts in rows], bool)}, "coco")
+        if not kinds or each["category_id"] == kind:
+            faces[each["image_id"]].append(each)
+    parts = ([each["bbox"] for each in image] for image in faces.values())
+    counted = [not each.get("iscrowd") for image in faces.values() for each in image]
+    return _columns([*names.values()], parts, {"all": np.array(counted, bool)}, "coco")
 
 
 def _read_yolo(folder: Path, images: Path, category: int | str | None) -> GroundTruth:
     paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    names, parts, kinds = [path.relative_to(images) for path in paths], [], set()
-    found = False
-    for path, name in zip(paths, names, strict=True):
-        lines: list[list[float]] = []
+    names = [path.relative_to(images) for path in paths]
+    labels: dict[Path, NDArray[np.float64]] = {}
+    for name in names:
         with suppress(FileNotFoundError):
-            text = (folder / name).with_suffix(".txt").read_text()
-            lines, found = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()], True
-        if any(len(line) not in YOLO_COLUMNS for line in lines):
-            raise ValueError(f"{name.with_suffix('.txt')}: a line is not a class and a box of four numbers")
-        kinds |= {int(line[0]) for line in lines}
-        size = (1, 1)
-        if lines:
-            with suppress(ImageError):  # the job that finds no faces in it says why
-                size = open_image(path).size
-        rows = [line[1:5] for line in lines if category is None or str(int(line[0])) == str(category)]
-        shares = np.array(rows, np.float64).reshape(-1, 4)
-        parts.append(np.concatenate([shares[:, :2] - shares[:, 2:] / 2, shares[:, 2:]], axis=1) * (size * 2))
-    if not found:
+            lines = [
+                line.split() for line in (folder / name).with_suffix(".txt").read_text().splitlines() if line.strip()
+            ]
+            if any(len(line) not in YOLO_COLUMNS for line in lines):
+                raise ValueError(f"{name.with_suffix('.txt')}: a line is not a class and a box of four numbers")
+            labels[name] = np.array([line[:5] for line in lines], np.float64).reshape(-1, 5)
+    if not labels:
         raise DetectionsError(f"{folder} has no labels (.txt) of the images in {images}")
-    if category is None and len(kinds) > 1:
-        listed = ", ".join(map(str, sorted(kinds)))
-        raise DetectionsError(f"{folder}: name the category of faces; there are {listed}", fields=["category"])
-    truth = _columns([name.as_posix() for name in names], parts, {}, "coco")
-    truth.subsets["all"] = np.ones(len(truth.boxes), bool)
-    return truth
+    kinds = np.unique(np.concatenate([rows[:, 0] for rows in labels.values()])).astype(int).tolist()
+    kind = _face_category(folder, dict.fromkeys(kinds, ""), category)
+    parts = []
+    for path, name in zip(paths, names, strict=True):
+        rows, size = labels.get(name, np.empty((0, 5))), (1, 1)
+        with suppress(ImageError):  # the job that finds no faces in it says why
+            size = open_image(path).size if len(rows) else size
+        shares = rows[rows[:, 0] == kind, 1:]
+        parts.append(np.concatenate([shares[:, :2] - shares[:, 2:] / 2, shares[:, 2:]], axis=1) * (size * 2))
+    counted = np.ones(sum(map(len, parts)), bool)
+    return _columns([name.as_posix() for name in names], parts, {"all": counted}, "coco")
+
+
+def _face_category(path: Path, kinds: dict[Any, str], wanted: int | str | None) -> Any:
+    """Return the number of the category of faces: the wanted one, the only one, or that named face."""
+    found = [number for number, name in kinds.items() if wanted is None or str(wanted) in (str(number), name)]
+    if wanted is None and len(found) > 1:
+        found = [number for number, name in kinds.items() if name.lower() == "face"]
+    if kinds and len(found) != 1:
+        listed = ", ".join(f"{number} ({name})" if name else str(number) for number, name in kinds.items())
+        raise DetectionsError(f"{path}: name the category of faces; there are {listed}", fields=["category"])
+    return found[0] if found else None

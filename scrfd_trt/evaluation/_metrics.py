@@ -7,7 +7,7 @@ of precision: M. Everingham et al., The Pascal Visual Object Classes Challenge (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -41,12 +41,10 @@ class Curve(NamedTuple):
 
 
 class SizeRecall(NamedTuple):
-    """The labelled faces of a size class, and how many of them are found."""
+    """Faces whose longer side has ``low`` to ``high`` pixels (infinite for the last class), and those found."""
 
     low: float
-    """Smallest longer side in pixels."""
     high: float
-    """Where the next class begins; infinite for the last one."""
     faces: int
     found: int
 
@@ -83,39 +81,25 @@ class Evaluation:
     unknown: tuple[str, ...]
 
     def found(self, threshold: float = 0.5) -> Mask:
-        """Return for each labelled face whether a prediction of at least this score finds it, ``(N,)``."""
-        return np.asarray(self.scores >= threshold)
+        """Return whether each labelled face counts, and a prediction of at least this score finds it, ``(N,)``."""
+        return np.asarray((self.scores >= threshold) & self.truth.counted)
 
     def recall(self, threshold: float = 0.5) -> float:
-        """Return the share of the counted faces that are found; NaN if there are none."""
-        counted = self.truth.counted
-        return float(self.found(threshold)[counted].mean()) if counted.any() else float("nan")
+        """Return the share of the faces that are found."""
+        return float(self.found(threshold).sum() / max(1, self.truth.counted.sum()))
 
     def precision(self, threshold: float = 0.5) -> float:
-        """Return the share of the predictions of at least this score that find a face; NaN if there are none."""
-        found = int((self.found(threshold) & self.truth.counted).sum())
-        total = found + int((self.false_scores >= threshold).sum())
-        return found / total if total else float("nan")
+        """Return the share of the predictions of at least this score that find a face."""
+        found = self.found(threshold).sum()
+        return float(found / max(1, found + (self.false_scores >= threshold).sum()))
 
     def recall_by_size(self, threshold: float = 0.5, sizes: Sequence[float] = SIZES) -> list[SizeRecall]:
-        """Return the recall of each size class that has faces.
-
-        Parameters
-        ----------
-        threshold
-            Minimum score of predictions.
-        sizes
-            Where the classes begin, ascending; the longer side of a face decides, in pixels.
-        """
-        counted = self.truth.counted
-        classes = np.digitize(self.truth.sides[counted], sizes) - 1
-        found = self.found(threshold)[counted]
-        ends = [*sizes[1:], float("inf")]
-        return [
-            SizeRecall(low, ends[number], int(here.sum()), int(found[here].sum()))
-            for number, low in enumerate(sizes)
-            if (here := classes == number).any()
-        ]
+        """Return the faces of each size that has some; the classes begin at ``sizes``, in pixels, ascending."""
+        classes = np.digitize(self.truth.sides, sizes) - 1
+        here = [self.truth.counted & (classes == number) for number in range(len(sizes))]
+        found, ends = self.found(threshold), (*sizes[1:], float("inf"))
+        rows = zip(sizes, ends, here, strict=True)
+        return [SizeRecall(low, end, int(each.sum()), int(found[each].sum())) for low, end, each in rows if each.any()]
 
 
 def evaluate(truth: GroundTruth, predictions: Mapping[str, Columns]) -> Evaluation:
@@ -152,15 +136,18 @@ def evaluate(truth: GroundTruth, predictions: Mapping[str, Columns]) -> Evaluati
     starts = np.searchsorted(truth.images, np.arange(len(truth.names) + 1))
     empty = np.empty((len(ious), 0), np.intp)
     parts = [(empty, np.empty(0), empty[0])]
-    for (start, end), each in ((starts[place : place + 2], found.get(name)) for place, name in enumerate(truth.names)):
-        if each is None:
+    for place, name in enumerate(truth.names):
+        if (each := found.get(name)) is None:
             continue
+        start, end = starts[place : place + 2]
         order = np.argsort(-np.asarray(each.scores, np.float64), kind="stable")
         boxes, scores = np.asarray(each.boxes, np.float64)[order], np.asarray(each.scores, np.float64)[order]
         faces, ignored = truth.boxes[start:end], ~counted[start:end]
         rows = _match(_overlaps(boxes, faces, ignored & is_coco), ignored, ious)
         nearest = empty[0] if is_coco else _nearest(boxes, faces)
-        parts.append((_shifted(rows, start), scores, _shifted(nearest, start)))
+        rows[rows >= 0] += start
+        nearest[nearest >= 0] += start
+        parts.append((rows, scores, nearest))
     rows, scores, nearest = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
     best = np.full(len(counted), -np.inf)
     best[rows[0][rows[0] >= 0]] = scores[rows[0] >= 0]
@@ -169,43 +156,25 @@ def evaluate(truth: GroundTruth, predictions: Mapping[str, Columns]) -> Evaluati
 
 
 def _by_name(truth: GroundTruth, predictions: Mapping[str, Columns]) -> tuple[dict[str, Columns], list[str]]:
-    """Return predictions by the name of their image, and the paths of those that belong to none."""
-    whole: dict[str, str | None] = {}
-    known: dict[str, str | None] = {}
-    for name in truth.names:
-        for number, tail in enumerate(_tails(name)):
-            known[tail] = None if tail in known else name
-            if number < 2:
-                whole[tail] = None if tail in whole and tail != name else name
-    known |= whole  # a whole path comes before the end of another one
+    """Return predictions by the name of their image, with which their path ends, and the paths of all others."""
+    known = {str(PurePosixPath(name).with_suffix("")): name for name in truth.names}
+    known |= {name: name for name in truth.names}
     found: dict[str, Columns] = {}
-    paths: dict[str, str] = {}
     unknown: list[str] = []
     for path, each in predictions.items():
-        image = next((known[tail] for tail in _tails(path) if tail in known), None)
+        parts = path.replace("\\", "/").split("/")
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        image = next((known[text] for end in ends for text in (end, end.rpartition(".")[0]) if text in known), None)
+        if image in found:
+            raise DetectionsError(f"two predictions are of {image}, the second one of {path}; remove one")
         if image is None:
             unknown.append(path)
-        elif image in found:
-            raise DetectionsError(f"two predictions are of {image}: {paths[image]} and {path}; remove one")
         else:
-            found[image], paths[image] = each, path
+            found[image] = each
     if not found:
         example = f", such as {unknown[0]} of {truth.names[0]}" if unknown and truth.names else ""
         raise DetectionsError(f"no prediction is of an image of the set{example}")
     return found, unknown
-
-
-def _tails(path: str) -> Iterator[str]:
-    """Yield the ends of a path, longest first, each with and without the suffix of the file."""
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    for start in range(len(parts)):
-        tail = "/".join(parts[start:])
-        yield tail
-        yield tail.removesuffix(PurePosixPath(tail).suffix)
-
-
-def _shifted(rows: NDArray[np.intp], start: int) -> NDArray[np.intp]:
-    return np.where(rows >= 0, rows + start, rows)
 
 
 def _overlaps(boxes: Floats, faces: Floats, crowds: Mask) -> Floats:

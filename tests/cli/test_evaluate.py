@@ -111,7 +111,7 @@ def test_run_goes_on_after_it_is_killed(run: Run) -> None:
         (("-o", "a.csv"), "predictions are JSON lines"),
         (("-o", "labels.json", "--overwrite"), "labels.json is an input"),
         (("--save-wider", "in"), "the folder is not empty"),
-        (("--category", "hat"), "there are 1 (face)"),
+        (("--category", "hat"), "there are 1 (face); see --category"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_work(run: Run, words: tuple[str, ...], message: str) -> None:

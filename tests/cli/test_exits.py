@@ -49,7 +49,7 @@ def test_invalid_build_options_name_flags() -> None:
 
 def test_each_build_option_has_flag(run: Run) -> None:
     assert set(BuildOptions.model_fields) <= set(FLAGS)
-    shown = "".join(run(command, "--help-all").out for command in ("build", "detect", "anonymize"))
+    shown = "".join(run(command, "--help-all").out for command in ("build", "detect", "anonymize", "evaluate"))
     for flag in FLAGS.values():
         assert flag in shown.split() or f"/{flag}" in shown
 

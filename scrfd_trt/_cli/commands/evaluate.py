@@ -14,7 +14,7 @@ from scrfd_trt._cli import console, evaluation_report, options, outputs, results
 from scrfd_trt._cli.batch import Tally
 from scrfd_trt._cli.bench_report import check_plot
 from scrfd_trt._cli.contact_sheet import contact_sheet
-from scrfd_trt._cli.detector import open_detector
+from scrfd_trt._cli.detector import open_detector, parse_rotations
 from scrfd_trt._cli.evaluation_report import Run
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.images import ModelFinder, detect_images, run_size
@@ -104,6 +104,7 @@ def evaluate(
             )
         truth = evaluation.read_ground_truth(labels, images, category=category)
         paths = _paths(truth, images) if detections is None or sheet else []
+        others = [] if against is None else [_judge(truth, against, against)]
         tally = Tally()
         with tally.reported(LeftOut(), strict=False, quiet=messages.quiet):
             rows = detections or work.rows or context.with_resource(temporary_folder()) / "predictions.jsonl"
@@ -116,9 +117,7 @@ def evaluate(
                         _detect(
                             left, rows, work, model, detection=detection, image=image, tally=tally, overwrite=overwrite
                         )
-            runs = [_judge(truth, rows, detections or output or Path(model.model))]
-            if against is not None:
-                runs.append(_judge(truth, against, against))
+            runs = [_judge(truth, rows, detections or output or Path(model.model)), *others]
             if as_json:
                 console.write_json(evaluation_report.as_dict(runs))
             else:
@@ -149,13 +148,15 @@ def _check_outputs(
 def _paths(truth: GroundTruth, images: Path) -> list[str]:
     """Return where the images are: below the folder by their path, or else by their name."""
     paths = [images / name for name in truth.names]
-    paths = [path if is_regular_file(path) else images / path.name for path in paths]
-    if not any(is_regular_file(path) for path in paths):
+    flat = [images / path.name for path in paths]
+    paths = [
+        other if is_regular_file(other) and not is_regular_file(path) else path
+        for path, other in zip(paths, flat, strict=True)
+    ]
+    if not any(map(is_regular_file, paths)):
         example = f", such as {truth.names[0]}" if truth.names else ""
         raise OptionError(f"{images} has none of the {console.count(len(paths), 'labelled image')}{example}")
-    return [
-        str(path if is_regular_file(path) else images / name) for path, name in zip(paths, truth.names, strict=True)
-    ]
+    return [*map(str, paths)]
 
 
 def _detect(
@@ -171,11 +172,12 @@ def _detect(
 ) -> None:
     """Write the faces of each image, as ``detect`` does."""
     reading = image.parse("keep")
+    looks = {"min_face": detection.min_face, "rotations": parse_rotations(detection.rotations)}
     with (
         decoding_processes(sources, reading) as decoders,
         open_detector(**vars(model), **vars(detection), max_batch=run_size(image.batch, sources)) as detector,
         results.open_writer(
-            "jsonl", rows, overwrite=overwrite, threshold=detection.threshold, ledger=work.ledger
+            "jsonl", rows, overwrite=overwrite, threshold=detection.threshold, looks=looks, ledger=work.ledger
         ) as writer,
         detect_images(
             sources,
