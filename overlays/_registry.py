@@ -175,7 +175,7 @@ def _item_hint(item: str, options: dict[str, str]) -> str:
     """Return what to write instead of an item without ``=`` that follows ``options``."""
     word = item.partition(",")[0].strip()
     before = next(reversed(options.values()), "")
-    if before.isdecimal() and word.isdecimal():
+    if before.isdecimal() and word.isdecimal() and word == item:
         return f"use {before}.{word}"
     hint = f"write {word if word.isidentifier() else 'OPTION'}=VALUE"
     return f"{hint}, or quote a value that contains a comma" if options else hint
@@ -207,7 +207,9 @@ def _entries(name: str) -> dict[tuple[str, str], EntryPoint]:
         raise OptionError(f"the name of an overlay is required, not {shown(name)}; an overlay is used as it is")
     if found := _by_source(_search_path(), name):
         return found
-    message = unknown_name("overlay", name, names())
+    message = unknown_name(
+        "overlay", name, names(), {"mosaic": "pixelate", "black": "solid", "box": "boxes"}.get(name, "")
+    )
     try:
         installed_distribution(PROJECT)
     except PackageNotFoundError:

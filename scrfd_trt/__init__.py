@@ -71,7 +71,8 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return import_module(f"scrfd_trt.{name}")
     if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = "; use SCRFDDetector()" if name.lower().endswith(("scrfd", "detector", "detect", "analysis")) else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     return getattr(import_module(_LAZY[name]), name)
 
 

@@ -57,6 +57,8 @@ PTS_TOLERANCE = 0.002  # seconds by which a frame's time may differ from that in
 
 def check_overlay(overlay: object) -> None:
     """Raise OptionError if an overlay is not callable, before any work."""
+    if hasattr(overlay, "detect_batch"):
+        raise OptionError("overlay is a detector: pass the detector first, and then the overlay", fields=["overlay"])
     if not callable(overlay):
         hint = f"; use overlays.create({overlay!r})" if isinstance(overlay, str) else f", not {overlay!r}"
         raise OptionError(f"overlay must be callable{hint}", fields=["overlay"], value=overlay)

@@ -69,6 +69,12 @@ def meant(typed: str) -> str:
         ("engine x.onnx", "build x.onnx"),
         ("checks", "doctor"),
         ("version", "--version"),
+        ("overlays --list", "overlays"),
+        ("models --download 2.5g_bnkps", "models --fetch 2.5g_bnkps"),
+        (
+            "anonymize a.mp4 --method pixelate --exclude-track 3",
+            "anonymize a.mp4 --replace-with mosaic --except-tracks 3",
+        ),
         ("-V", "--version"),
         ("help", "--help"),
         ("help detect", "detect --help"),
@@ -93,6 +99,7 @@ def test_guess_works(known_overlays: None, typed: str, command: str) -> None:
         ("anonymize a.mp4 -vf scale=640:-1", "-vf: use ffmpeg itself on the copy; see"),
         ("anonymize a.mp4 -f mp4", "-f: the suffix of the output names its format"),
         ("anonymize a.mp4 -b:v 2M", "-b:v: use --crf N; less is better"),
+        ("anonymize a.mp4 --fps 10", "--fps: the frame rate stays; --every N detects less often"),
         ("anonymize a.mp4 -vx 2M", "there is no option -vx; see"),
         (
             "anonymize a.mp4 -t 5",
