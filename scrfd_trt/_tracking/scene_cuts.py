@@ -54,7 +54,7 @@ def mark_cuts(items: Iterable[tuple[Item, Thumbnail]], near: int) -> Iterator[tu
         if remaining:
             remaining -= 1
             return 0
-        found = _mixed_frames(thumbnails, products.latest(len(waiting) + BEFORE_MIX), due, near)
+        found = _mixed_frames(thumbnails, products, len(waiting) + BEFORE_MIX, due, near)
         remaining = max(found - 1, 0)
         return found
 
@@ -156,37 +156,38 @@ class _Products:
 
     def __init__(self, size: int) -> None:
         self._vectors = np.zeros((size, math.prod(THUMBNAIL_SHAPE)), np.float32)
-        self._table, self._count = np.zeros((size, size)), 0
+        self.table, self._count = np.zeros((size, size)), 0
 
     def add(self, thumbnail: Thumbnail) -> None:
         place = self._count % len(self._vectors)
         np.subtract(thumbnail.ravel(), MIDDLE_LEVEL, out=self._vectors[place])
-        self._table[place] = self._table[:, place] = np.einsum("nk,k->n", self._vectors, self._vectors[place])
+        self.table[place] = self.table[:, place] = np.einsum("nk,k->n", self._vectors, self._vectors[place])
         self._count += 1
 
-    def latest(self, count: int) -> Table:
-        """Return the products of the latest thumbnails ``(count, count)``; fewer if there have not been so many."""
-        places = np.arange(max(0, self._count - count), self._count) % len(self._vectors)
-        return self._table[np.ix_(places, places)]
+    def latest(self, count: int) -> list[int]:
+        """Return the places of the latest thumbnails in the table; fewer if there have not been so many."""
+        return [number % len(self._vectors) for number in range(max(0, self._count - count), self._count)]
 
 
-def _mixed_frames(thumbnails: list[Thumbnail], products: Table, at: int, near: int) -> int:
+def _mixed_frames(thumbnails: list[Thumbnail], all_products: _Products, count: int, at: int, near: int) -> int:
     """Return the number of frames, mixed of the one before and of their last, in which a scene becomes another; or 0.
 
-    Neither a camera nor people that move make mixes of two pictures. ``products`` are those of the thumbnails from
-    BEFORE_MIX frames before on.
+    Neither a camera nor people that move make mixes of two pictures. The products of the latest ``count`` thumbnails
+    are read, those from BEFORE_MIX frames before on.
     """
-    first = min(at, BEFORE_MIX)  # of the mixed frames
-    if not first or len(products) < first + MIN_MIXED:
+    first, places = min(at, BEFORE_MIX), all_products.latest(count)  # of the mixed frames
+    if not first or len(places) < first + MIN_MIXED:
         return 0
-    base = products[first - 1]
-    moves = products - base - base[:, None] + base[first - 1]  # inner products of the changes since the frame before
-    powers = moves.diagonal()
+    # Mostly, nothing is mixed, which four frames show.
     early = first + MIN_MIXED - 1
-    before, begun = (moves[[0, first], early] / max(powers[early], MIN_MIXED_POWER) * MIN_MIXED).tolist()
+    some = [places[number] for number in (first - 1, early, 0, first)]
+    power, *shares = _changes(all_products.table[np.ix_(some, some)], 0)[1, 1:].tolist()
+    before, begun = (share / max(power, MIN_MIXED_POWER) * MIN_MIXED for share in shares)
     # The change is even, and begins there.
-    if powers[early] < MIN_MIXED_POWER or abs(begun - 1.0) > 0.5 or before < -1.5 * MAX_BEFORE:
+    if power < MIN_MIXED_POWER or abs(begun - 1.0) > 0.5 or before < -1.5 * MAX_BEFORE:
         return 0
+    moves = _changes(all_products.table[np.ix_(places, places)], first - 1)
+    powers = moves.diagonal()
     shares = moves / np.maximum(powers, MIN_MIXED_POWER)  # of the picture of each column in that of each row
     counts = np.arange(len(moves)) - first + 1
     is_mixed = (counts[:, None] > 0) & (counts[:, None] <= counts)
@@ -203,6 +204,12 @@ def _mixed_frames(thumbnails: list[Thumbnail], products: Table, at: int, near: i
             is_same = _is_seen_again(thumbnails[max(0, at - near) : at], thumbnails[new : at + near + 1], step)
             return 0 if is_same else int(counts[last])
     return 0
+
+
+def _changes(products: Table, base: int) -> Table:
+    """Return the inner products of the changes since a frame."""
+    table: Table = products - products[base] - products[base][:, None] + products[base, base]
+    return table
 
 
 def _is_moved(one: Thumbnail, other: Thumbnail) -> bool:

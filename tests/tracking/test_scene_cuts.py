@@ -146,4 +146,5 @@ def test_products_of_the_latest_thumbnails() -> None:
     for count, thumbnail in enumerate(thumbnails.astype(np.float32), 1):
         products.add(thumbnail)
         vectors = thumbnails[max(0, count - 4) : count].reshape(-1, thumbnail.size) - 128.0
-        np.testing.assert_allclose(products.latest(4), vectors @ vectors.T, rtol=1e-4, atol=100.0)
+        places = products.latest(4)
+        np.testing.assert_allclose(products.table[np.ix_(places, places)], vectors @ vectors.T, rtol=1e-4, atol=100.0)
