@@ -120,7 +120,7 @@ class Decoders:
         with forked(self._serve, self.workers) as self._calls, ExitStack() as stack:
             threads = ThreadPoolExecutor(self.workers, "scrfd-trt-job")
             stack.callback(threads.shutdown, cancel_futures=True)
-            count = min(len(self._known), len(self._slots) // 2) // self.group * self.group
+            count = min(len(self._known), len(self._slots)) // self.group * self.group
             for numbers in grouped(range(count), self.group):
                 self._begun[numbers[0]] = threads.submit(self._decode, numbers)
             yield self

@@ -32,23 +32,19 @@ PROTOCOLS = {
 """Protocols that FFmpeg may use for an address, by its scheme."""
 
 
+@cache
 def load() -> ModuleType:
     try:
         import av  # noqa: PLC0415 - optional, and slow to import
         import av.logging  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependencyError('videos need PyAV: pip install "scrfd-trt[video]"') from error
-    _check(av.__version__)
-    return av
-
-
-@cache
-def _check(version: str) -> None:
-    release = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    release = tuple(map(int, re.findall(r"\d+", av.__version__)[:2]))
     if not OLDEST <= release < TOO_NEW:
         problem = "too old" if release < OLDEST else "too new"
         hint = f'pip install "av>={OLDEST[0]}.{OLDEST[1]},<{TOO_NEW[0]}"'
-        raise MissingDependencyError(f"PyAV {version} is {problem}: {hint}")
+        raise MissingDependencyError(f"PyAV {av.__version__} is {problem}: {hint}")
+    return av
 
 
 def scheme(name: str) -> str:

@@ -19,6 +19,7 @@ from PIL import Image
 from scrfd_trt._cli import inputs
 from scrfd_trt._cli.inputs import find_inputs, is_video, read_image
 from scrfd_trt.errors import ImageError
+from scrfd_trt.video import _pyav
 
 pytestmark = pytest.mark.slow
 
@@ -311,6 +312,7 @@ def test_videos_without_pyav_fail_and_images_are_done(
         film(name, frames=2)
     film("in/d", frames=2, form="mp4")
     monkeypatch.setitem(sys.modules, "av", None)
+    _pyav.load.cache_clear()
     for args in (("anonymize", "in", "-o", "out"), ("detect", "in")):
         ran = run(*args)
         reason = 'videos need PyAV: pip install "scrfd-trt[video]"'

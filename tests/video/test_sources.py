@@ -20,7 +20,7 @@ import pytest
 from scrfd_trt._cli.inputs import is_video
 from scrfd_trt._cli.live import is_address
 from scrfd_trt.errors import MissingDependencyError, OptionError, VideoError, redact_password
-from scrfd_trt.video import LiveReader, VideoReader, VideoWriter, open_source
+from scrfd_trt.video import LiveReader, VideoReader, VideoWriter, _pyav, open_source
 from scrfd_trt.video._animation_reader import is_animation
 from scrfd_trt.video._sources import concat_script, find_camera
 
@@ -43,6 +43,7 @@ def greys(source: Path | str, **how: Any) -> list[int]:
 def test_release_of_pyav_out_of_range(release: str, problem: str, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     limits = re.search(r'"(av>=.*?)"', (root / "pyproject.toml").read_text(encoding="utf-8"))
     monkeypatch.setattr("av.__version__", release)
+    _pyav.load.cache_clear()
     with pytest.raises(MissingDependencyError) as caught:
         open_source("a.mp4")
     assert limits is not None
