@@ -19,7 +19,7 @@ BASIC = {
     "detect": "output format_name recursive overwrite annotate save_crops show model device threshold min_face quiet",
     "anonymize": "output recursive overwrite replace_with mask_scale overlay verify preview report threshold "
     "except_tracks except_region cover keep_doubtful",
-    "batch": "part_size model device threshold min_face quiet",
+    "batch": "part_size anonymize overlay model device threshold min_face quiet",
     "tracks": "output as_json overwrite model device threshold detections save_detections every quiet",
     "overlay": "specs output recursive overwrite model device threshold quiet",
     "build": "output overwrite as_json precision size batch device version_compatible hardware_compatible quiet",

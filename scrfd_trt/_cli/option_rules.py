@@ -19,6 +19,7 @@ FOLDERS, DETECTING, TRACKS = "folders", "detecting", "tracks"
 ENGINES, BATCH_RANGE, OUTPUT, ANNOTATED, READING = "engines", "batch range", "output", "annotated", "reading"
 ALL_FILES = (IMAGES, ANIMATIONS, VIDEOS)
 REPLACE_WITH, LOSSY, ENCODED, REPORTED = "replace_with", "lossy", "encoded", "reported"
+FACES, COPIES = "faces", "copies"  # what a pile becomes
 OPENED, COVERED, COMPARED = "opened", "covered", "compared"
 """A model is opened in any case; the overlay covers faces; two runs are compared."""
 
@@ -77,6 +78,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "detect.save_crops": (_rule("applies to images only; for videos use 'scrfd-trt tracks -o FILE.jpg'", IMAGES),),
     "batch.progress": (),
+    **dict.fromkeys(("batch.overlay", "batch.quality"), (_rule("requires --anonymize", COPIES),)),
+    "batch.max_faces": (_rule("would leave faces visible with --anonymize", FACES),),
     "detect.repeat": (_IMAGES, _rule("prints nothing with --quiet, except in tables", REPORTED)),
     "detect.quality": (_rule("requires --annotate or --save-crops", ANNOTATED), _LOSSY),
     "detect.overwrite": (_rule("requires --output, --annotate or --save-crops", OUTPUT),),

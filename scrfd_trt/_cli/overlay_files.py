@@ -135,7 +135,7 @@ def write_copies(
     tally = Tally(alone=len(sources) == 1, skipped=job.skipped)
     run = run_size(settings.images.batch, left)
     preview = _preview(context, args, can_stop=False)
-    copies = _CopyJob(draw, settings, targets, args.quality, strict, tally, preview, stdout)
+    copies = CopyJob(draw, settings, targets, args.quality, strict, tally, preview, stdout)
     several = partial(copying_elsewhere, create, settings, partial(opener, max_batch=run))
     with tally.reported(left_out, strict=strict, quiet=settings.quiet), job.recording():
         if left:
@@ -193,7 +193,9 @@ def _preview(context: typer.Context, args: CopyArgs, *, can_stop: bool) -> Previ
 
 
 @dataclass(frozen=True)
-class _CopyJob:
+class CopyJob:
+    """Processes images and videos, and writes the copies to their targets."""
+
     draw: OverlayFunction
     settings: CopySettings
     targets: dict[Source, Path]
@@ -373,7 +375,7 @@ class _ImageCopy:
 
     def __init__(
         self,
-        job: _CopyJob,
+        job: CopyJob,
         image: OpenedImage,
         pages: Iterable[tuple[ImageFrame, Detections]],
         searcher: CopySearcher | None,

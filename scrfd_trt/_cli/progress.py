@@ -162,12 +162,12 @@ class PileProgress:
         self.done = 0
         self.total: int | None = None
 
-    def advance(self) -> None:
-        """Count an image."""
+    def advance(self, number: int = 1) -> None:
+        """Count images."""
         now = time.monotonic()
-        if not self.done:
+        if not self.done and number == 1:
             self._start = now
-        self.done += 1
+        self.done += number
         if now - self._shown >= self._interval:
             self._shown = now
             self.show()

@@ -410,14 +410,17 @@ class Output:
             subject=self.place.name,
         )
 
-    def write_part(self, part: Part, table: Any, errors: Any) -> None:
-        """Write the results and the failures of a part; it is done when the file of the results is there."""
+    def write_part(self, part: Part, table: Any, errors: Any, faces: int | None = None) -> None:
+        """Write the results and the failures of a part; it is done when the file of the results is there.
+
+        Without a number of faces, those in the table are counted.
+        """
         failures = self.place.join(f"errors/{part.file_name}")
         if len(errors):
             failures.write(_parquet_bytes(errors))
         else:
             failures.delete()
-        faces = sum(len(found) for found in table["faces"]) if "faces" in table.column_names else 0
+        faces = sum(len(found) for found in table["faces"]) if faces is None else faces
         counts = {"pictures": len(part.uris), "failures": len(errors), "faces": faces}
         about = {**(table.schema.metadata or {}), COUNTS: json.dumps(counts)}
         self.place.join(f"{self.table}/{part.file_name}").write(_parquet_bytes(table.replace_schema_metadata(about)))
@@ -453,6 +456,8 @@ class PartResult(NamedTuple):
     errors: Any
     spherical: int = 0
     """Number of pictures that are projections of a sphere."""
+    faces: int | None = None
+    """Number of faces, if the table has none."""
 
 
 def detect_part(part: Part, detector: SCRFDDetector, **how: Any) -> tuple[Any, Any]:
@@ -460,8 +465,8 @@ def detect_part(part: Part, detector: SCRFDDetector, **how: Any) -> tuple[Any, A
 
     Keywords are those of :class:`Detection`.
     """
-    ((_, table, errors, _),) = Detection(**how).run([part], lambda: nullcontext(detector), forks=False)
-    return table, errors
+    (result,) = Detection(**how).run([part], lambda: nullcontext(detector), forks=False)
+    return result.table, result.errors
 
 
 def _nothing() -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from scrfd_trt._exports import PARQUET, load
 from scrfd_trt._files import part_path, write_files
-from scrfd_trt._inputs import MAX_FILE_BYTES, download, is_address
+from scrfd_trt._inputs import MAX_FILE_BYTES, download, download_to, is_address
 from scrfd_trt.errors import ImageError, OptionError, OutputError, ScrfdError, one_line, redact_password
 
 REPLACES_WHOLE = {"s3", "gcs", "abfs", "azure"}
@@ -111,6 +112,20 @@ class Place(NamedTuple):
         with self.files.open_output_stream(path) as stream:
             stream.write(data)
 
+    def send(self, path: Path) -> None:
+        """Write a file of this machine whole, as :meth:`write` does."""
+        fs = load("pyarrow.fs", "writing it", PARQUET)
+        with store_errors(OutputError, self.uri):
+            target = self.path
+            if self.files.type_name not in REPLACES_WHOLE:
+                folder, _, name = self.path.rpartition("/")
+                target = f"{folder}/{part_path(Path(name)).name}"
+                self.files.create_dir(folder)
+            how = {"source_filesystem": fs.LocalFileSystem(), "destination_filesystem": self.files}
+            fs.copy_files(str(path), target, **how)
+            if target != self.path:
+                self.files.move(target, self.path)
+
     def delete(self) -> None:
         """Delete the file, if there is one."""
         with store_errors(OutputError, self.uri):
@@ -145,6 +160,20 @@ def read_content(uri: str) -> Path | bytes:
     if len(content) > MAX_FILE_BYTES:
         raise ImageError(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB")
     return content
+
+
+def fetch(uri: str, path: Path) -> None:
+    """Write the content of an address into a file; raise ImageError if it cannot be read."""
+    with path.open("xb") as file:
+        if is_address(uri):
+            download_to(file, uri, max_bytes=1 << 40, max_seconds=3600.0)
+            return
+        try:
+            place = Place.of(uri)
+        except OptionError as error:
+            raise ImageError(error.reason) from error
+        with store_errors(ImageError), place.open_stream() as stream:
+            shutil.copyfileobj(stream, file, 1 << 20)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ import pytest
 
 from scrfd_trt._cli.progress import PileProgress
 from scrfd_trt._jobs import decoders
+from scrfd_trt.distributed import _stores
+from scrfd_trt.distributed._parts import Output
 
 from .conftest import PROGRAM
 
@@ -105,6 +107,34 @@ def test_mistakes_are_refused(run: Run, arguments: tuple[str, ...], message: str
     Path("empty").mkdir()
     Path("list.txt").write_text("lost0.jpg\nlost1.jpg\n")
     assert message in run("batch", *arguments).error
+
+
+@pytest.mark.usefixtures("known_overlays")
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+def test_copies_are_those_of_anonymize(run: Run, film: Callable[..., Path], place: str) -> None:
+    film("in/clip.mp4", (), 3)
+    Path("in/copies").mkdir()
+    Path("in/b/1.png").rename("in/copies/1.png")
+    run("anonymize", "in", "-r", "-o", "expected", "--overlay", "solid")
+    source, out = ("in", "out") if place == "here" else (f"file://{Path('in').absolute()}", "mock://store/out")
+    _stores._store.cache_clear()
+    ran = run("batch", source, out, "--anonymize", "--overlay", "solid", "--part-size", "4")
+    assert ran.code == 1
+    assert "8 images, " in ran.err
+    output = Output(out, "index")
+    for path in Path("expected").rglob("*.*"):
+        with output.place.join(f"copies/{path.relative_to('expected').as_posix()}").open_stream() as file:
+            assert path.suffix == ".mp4" or file.read() == path.read_bytes()
+    assert output.totals()["failures"] == 1
+    assert output.place.join("copies/b/3.png").stat() is None
+    assert "skipped 2 parts" in run("batch", source, out, "--anonymize", "--overlay", "solid", "--part-size", "4").err
+
+
+def test_overlays_of_copies_hide_faces(run: Run) -> None:
+    assert "--overlay requires --anonymize" in run("batch", "in", "out", "--overlay", "solid").error
+    assert "--max-faces would leave faces visible" in run("batch", "in", "out", "--anonymize", "--max-faces", "1").error
+    assert "does not hide faces" in run("batch", "in", "out", "--anonymize", "--overlay", "boxes").error
+    assert not Path("out").exists()
 
 
 def test_progress_knows_the_rate_and_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from threading import Thread
 from typing import Annotated
 
@@ -18,22 +17,30 @@ import typer
 
 from scrfd_trt import models
 from scrfd_trt._cli import console, options
+from scrfd_trt._cli.commands.anonymize import CoverArgs
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.detector import detector_opener
+from scrfd_trt._cli.content import VIDEO_SUFFIXES
+from scrfd_trt._cli.detector import THRESHOLD as COVER_THRESHOLD
+from scrfd_trt._cli.detector import CoverDetectArgs, detector_opener
 from scrfd_trt._cli.exits import FAILED, add_location, at_stop
 from scrfd_trt._cli.inputs import user_path
 from scrfd_trt._cli.jobs import MAY_DIFFER
-from scrfd_trt._cli.option_rules import DETECTING, IMAGES, check_options
-from scrfd_trt._cli.option_table import option
+from scrfd_trt._cli.looks import OWN_LOOKS, Looks
+from scrfd_trt._cli.option_rules import COPIES, DETECTING, FACES, IMAGES, LOSSY, check_options
+from scrfd_trt._cli.option_table import altered, option
+from scrfd_trt._cli.pile_copies import PileCopies
 from scrfd_trt._cli.progress import PileProgress, pile_progress
+from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_model_path
+from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._jobs.images import PILE_BATCH
 from scrfd_trt._jobs.stages import mapped
 from scrfd_trt._version import __version__
 from scrfd_trt.distributed._parts import Detection, Output, Part, PartResult, plan_parts
-from scrfd_trt.distributed._stores import is_uri, shown_name
+from scrfd_trt.distributed._stores import Place, is_uri, shown_name
 from scrfd_trt.errors import OptionError, ScrfdError
 from scrfd_trt.models._store import sha256_of
+from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._reader import Damaged
 
 PART_SIZE = 5000
@@ -42,6 +49,28 @@ Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the results; s3:// and gs:// as in SOURCE.")]
 PartSize = Annotated[int, option("N", "Pictures in a part, which is written whole.", min=1, max=1_000_000)]
 
+ANONYMIZE_HELP = "Write copies of pictures and videos with the faces hidden."
+Anonymize = Annotated[bool, typer.Option("--anonymize", help=ANONYMIZE_HELP)]
+OVERLAY_HELP = "Hide faces with this overlay instead of a blur. Repeat to combine several."
+Overlay = Annotated[list[str] | None, option("NAME:OPTION=VALUE,...", OVERLAY_HELP)]
+Threshold = altered("threshold", show_default=f"{options.THRESHOLD:g}; {COVER_THRESHOLD:g} with --anonymize")
+
+
+@dataclass(frozen=True)
+class PileDetectArgs(options.LimitedDetectArgs):
+    """Detection options; their defaults are those of ``detect``, or of ``anonymize``."""
+
+    threshold: Annotated[float | None, Threshold] = None  # type: ignore[assignment]
+
+    def opened(self, model: options.ModelArgs, *, cover: bool) -> tuple[Callable[..., SCRFDDetector], Looks, float]:
+        """Return what opens the detector, how it looks at images and videos, and the threshold."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if cover:
+            args = CoverDetectArgs(**given)
+            return *args.search(model), args.threshold
+        found = options.LimitedDetectArgs(**given)
+        return detector_opener(model, found), OWN_LOOKS, found.threshold
+
 
 def batch(
     context: typer.Context,
@@ -49,8 +78,11 @@ def batch(
     out: Out,
     *,
     part_size: PartSize = PART_SIZE,
+    anonymize: Anonymize = False,
+    overlay: Overlay = None,
+    quality: int = 95,
     model: options.ModelArgs,
-    detection: options.LimitedDetectArgs,
+    detection: PileDetectArgs,
     damaged: Damaged = "stop",
     image: options.ImageArgs,
     messages: options.JobMessageArgs,
@@ -62,6 +94,9 @@ def batch(
     OUT/errors has the pictures that failed; OUT/report.json the sums. The
     same command goes on where it was stopped, and does no part twice.
 
+    With --anonymize, OUT/copies has copies of the pictures and videos with
+    the faces hidden, and OUT/index their names. What fails is not copied.
+
     Exit codes: 0, success; 1, pictures failed and the others were
     processed; 2, usage error; 130, stopped by Ctrl-C.
 
@@ -69,20 +104,48 @@ def batch(
       scrfd-trt batch photos/ faces/
       scrfd-trt batch s3://bucket/photos/ s3://bucket/faces/
       scrfd-trt batch list.csv faces/ --part-size 20000
+      scrfd-trt batch s3://bucket/photos/ s3://other/hidden/ --anonymize
       scrfd-trt batch pictures.parquet faces/ --device cuda:all
     """
     with console.logged(**vars(messages)):
-        check_options(context, {DETECTING, IMAGES})
+        check_options(context, {DETECTING, IMAGES, LOSSY, COPIES if anonymize else FACES})
         source, out = (text if is_uri(text) else str(user_path(text)) for text in (source, out))
         left_out = Counter[str]()
-        plan = partial(plan_parts, source, part_size, skip=[out])
+        suffixes = IMAGE_SUFFIXES + (VIDEO_SUFFIXES if anonymize else ())
+        plan = partial(plan_parts, source, part_size, suffixes=suffixes, skip=[out])
+        output = Output(out, "index" if anonymize else "faces")
+        opener, looks, threshold = detection.opened(model, cover=anonymize)
+        create = partial(CoverArgs(overlay=overlay).create)
+        if anonymize:
+            create()  # mistakes in its options come first
+        context.with_resource(limited(image.limits()))
         parts = _with_pictures(plan(left_out=left_out), source)
-        run = Run(Output(out), plan, parts, _settings(context, source, model.model), left_out)
-        opener = partial(detector_opener(model, detection), max_batch=image.batch or PILE_BATCH)
-        work = Detection(image.parse(damaged), image.batch)
+        run = Run(output, plan, parts, _settings(context, source, model.model, threshold), left_out)
         with pile_progress(progress, quiet=messages.quiet) as shown:
-            run.process(lambda left: replace(work, advance=shown.advance).run(left, opener), shown)
+            if anonymize:
+                args = _copy_args(image, damaged).parse(threshold, looks)
+                copies = PileCopies(create, opener, args, quality, output, run.settings["source"])
+                run.process(lambda left: copies.run(left, shown.advance), shown)
+            else:
+                opened = partial(opener, max_batch=image.batch or PILE_BATCH)
+                work = Detection(image.parse(damaged), image.batch, advance=shown.advance)
+                run.process(lambda left: work.run(left, opened), shown)
         run.report(quiet=messages.quiet)
+
+
+def _copy_args(image: options.ImageArgs, damaged: Damaged) -> options.CopyArgs:
+    """Return the options of copies: those of 'anonymize', without messages about single files."""
+    return options.CopyArgs(
+        messages=options.JobMessageArgs(quiet=True),
+        files=options.DetectionsFileArgs(),
+        images=image,
+        live=options.LiveArgs(),
+        overwrite=True,
+        job=options.JobArgs(),
+        selection=options.SelectionArgs(),
+        video=options.VideoArgs(damaged=damaged, progress="none"),
+        encode=options.EncodeArgs(),
+    )
 
 
 def _with_pictures(parts: Iterator[Part], source: str) -> Iterator[Part]:
@@ -93,13 +156,12 @@ def _with_pictures(parts: Iterator[Part], source: str) -> Iterator[Part]:
     return chain([first], parts)
 
 
-def _settings(context: typer.Context, source: str, model: str) -> dict[str, str]:
+def _settings(context: typer.Context, source: str, model: str, threshold: float) -> dict[str, str]:
     """Return what has to be the same in all runs of a pile."""
     differ = {*MAY_DIFFER, "out", "source"}
     found = {name: str(value) for name, value in context.params.items() if name not in differ}
     path = user_path(model) if is_model_path(model) else models.fetch(model)
-    place = source if is_uri(source) else str(Path(source).absolute())
-    return {"source": shown_name(place), **found, "model_sha256": sha256_of(path)}
+    return {"source": Place.of(source).name, **found, "threshold": str(threshold), "model_sha256": sha256_of(path)}
 
 
 @dataclass
@@ -134,7 +196,7 @@ class Run:
                 self.seconds = time.monotonic() - start
 
     def _write(self, result: PartResult) -> PartResult:
-        self.output.write_part(result.part, result.table, result.errors)
+        self.output.write_part(result.part, result.table, result.errors, result.faces)
         return result
 
     def _count(self, done: Mapping[int, str], shown: PileProgress) -> None:
@@ -151,7 +213,7 @@ class Run:
         last = {"pictures": self.done["pictures"], **speed}
         sums = {**total, "parts_before": self.before, "left_out": self.left_out, "this_run": last}
         self.output.write_json("report.json", about | sums | {"settings": self.settings})
-        place = self.output.place.name
+        place = self.output.place.name.rstrip("/")
         if not quiet:
             if self.done:
                 console.plain(f"processed {count(self.done['pictures'], 'image')} ({rate:,.1f} images/s)")
