@@ -243,7 +243,8 @@ class _Build:
             del parser
             if plan is None:
                 raise BackendError(f"{self.flavour} could not build the engine: {messages.reason()}")
-            return bytes(cast("bytes", plan)), cache.read_timing_cache(config)
+            timing = b"" if self.options.timing_cache is None else cache.read_timing_cache(config)
+            return bytes(cast("bytes", plan)), timing
 
     def _parse(
         self, network: tensorrt.INetworkDefinition, logger: tensorrt.ILogger, messages: logs.Messages

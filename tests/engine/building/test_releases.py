@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from scrfd_trt._engine.build import build_plan, write_engine
-from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._engine.build_options import BuildOptions, prefer_types
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
 
 pytestmark = pytest.mark.slow
@@ -247,3 +248,40 @@ def test_progress_is_reported_and_a_build_can_be_interrupted(
     with pytest.raises(KeyboardInterrupt):
         build_plan(prepared(), flavour=fake(release).flavour, progress=Impatient())
     assert events == [None if release == "tensorrt-8.6" else 1000, "done"]
+
+
+def test_types_are_set_for_releases_that_choose_them(fake: Make) -> None:
+    module = fake("tensorrt-8.6")
+    kinds, types = module.LayerType, module.DataType
+
+    class Layer:
+        def __init__(self, kind: str, name: str, dtype: str = "FLOAT") -> None:
+            self.type, self.precision, self.output_type = kinds[kind], None, None
+            self.output = SimpleNamespace(name=name, dtype=types[dtype])
+
+        def get_output(self, index: int) -> Any:
+            return self.output
+
+        def set_output_type(self, index: int, dtype: Any) -> None:
+            self.output_type = dtype
+
+    layers = [
+        *(Layer("CONVOLUTION", "a"), Layer("ACTIVATION", "b"), Layer("SHUFFLE", "c"), Layer("REDUCE", "d")),
+        *(Layer("ELEMENTWISE", "e", "INT32"), Layer("CONVOLUTION", "kps_8"), Layer("ACTIVATION", "score_8")),
+    ]
+    network = SimpleNamespace(
+        num_outputs=2,
+        num_layers=len(layers),
+        get_layer=layers.__getitem__,
+        get_output=lambda index: SimpleNamespace(name=("score_8", "kps_8")[index]),
+    )
+    config = module.IBuilderConfig()
+    prefer_types(network, config, module.flavour, "fp16")
+    half = types.HALF
+    assert [layer.precision for layer in layers] == [half, half, None, None, None, half, types.FLOAT]
+    assert [layer.output_type for layer in layers] == [half, half, None, None, None, None, None]
+    assert config.get_flag(module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
+    for layer in layers:
+        layer.precision = None
+    prefer_types(network, config, module.flavour, "int8")
+    assert [layer.precision for layer in layers] == [None] * 6 + [types.FLOAT]

@@ -51,6 +51,15 @@ def small(network_500m: Path) -> PreparedModel:
     return prepare(network_500m, sizes=((128, 128),), batch=(1, 1, 1), precision="fp32")
 
 
+def test_int8_engine(network_500m: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scrfd_trt._engine.onnx.quantize.MAX_ERROR", 1.0)  # quick: all layers in INT8
+    options = BuildOptions(precision="int8", sizes=[320], compute_capabilities=("8.9",))
+    out = write_engine(network_500m, tmp_path / "int8.plan", options, flavour=RTX)
+    record = files.read_record(out)
+    assert record is not None
+    assert record.notes[-2:][0] == "INT8 but for 0 of 60 convolutions"
+
+
 @pytest.mark.parametrize("name", ["500m", "grid", "flat"])
 def test_real_engines_of_all_models(name: str, network: Networks, tmp_path: Path) -> None:
     source = network(name)
