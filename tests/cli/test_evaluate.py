@@ -64,6 +64,7 @@ def test_scores_of_a_run_and_of_its_files_are_equal(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("labelled")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of matplotlib's parsers
 def test_two_runs_are_compared_face_by_face(run: Run) -> None:
     pytest.importorskip("matplotlib")
     found(run(*EVALUATE, "-o", "ours.jsonl", "--json"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -38,13 +38,7 @@ LABELS_HELP = "WIDER FACE's ground_truth folder, a COCO .json, or YOLO's folder.
 READ_HELP = "Read predictions (.jsonl, WIDER FACE's .txt) instead of detecting."
 ImagesFolder = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")]
 Labels = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS_HELP)]
-Output = Annotated[Path | None, option("FILE", "Write the predictions to this file (.jsonl).", "--output", "-o")]
-Predictions = Annotated[Path | None, option("FILE|DIR", READ_HELP, "--detections")]
-Against = Annotated[Path | None, option("FILE|DIR", "Compare with the predictions of another run.")]
-Plot = Annotated[Path | None, option("FILE", "Plot precision over recall (.png).")]
-Sheet = Annotated[Path | None, option("FILE", "Write pictures of faces that one run alone finds (.jpg, .png).")]
-SaveWider = Annotated[Path | None, option("DIR", "Write the predictions in WIDER FACE's text form.")]
-Category = Annotated[str | None, option("NAME|N", "Category of faces among several.", show_default="face")]
+File = Path | None
 
 
 @dataclass(frozen=True)
@@ -54,18 +48,70 @@ class EvaluateArgs(options.LimitedDetectArgs):
     threshold: Annotated[float, altered("threshold")] = THRESHOLD
 
 
+@dataclass(frozen=True)
+class FileArgs:
+    """Files that are read beside the labels, and written."""
+
+    output: Annotated[File, option("FILE", "Write the predictions to this file (.jsonl).", "--output", "-o")] = None
+    detections: Annotated[File, option("FILE|DIR", READ_HELP, "--detections")] = None
+    against: Annotated[File, option("FILE|DIR", "Compare with the predictions of another run.")] = None
+    plot: Annotated[File, option("FILE", "Plot precision over recall (.png).")] = None
+    sheet: Annotated[File, option("FILE", "Write pictures of faces that one run alone finds (.jpg, .png).")] = None
+    save_wider: Annotated[File, option("DIR", "Write the predictions in WIDER FACE's text form.")] = None
+
+    def facts(self) -> set[str]:
+        """Return what options may apply to."""
+        written = {OUTPUT} if self.output or self.plot or self.sheet or self.save_wider else set()
+        return (
+            {IMAGES} | written | ({COMPARED} if self.against else set()) | (set() if self.detections else {DETECTING})
+        )
+
+    def check(self, labels: Path, is_own: Callable[[Path], bool]) -> None:
+        """Raise OptionError, before any work, if a file cannot be written; ``is_own`` are those to be replaced."""
+        read = {same_file_key(path) for path in (labels, self.detections, self.against) if path is not None}
+        for name, path in vars(self).items():
+            if path is None or name in {"detections", "against"}:
+                continue
+            flag = f"--{name.replace('_', '-')} {path}"
+            if same_file_key(path) in read:
+                raise OptionError(f"{flag} is an input; name another one")
+            if name == "save_wider":
+                if not is_own(path) and any(path.glob("*")):
+                    raise OptionError(f"{flag}: the folder is not empty; name another one, or add --overwrite")
+                continue
+            if name == "output" and path.suffix.lower() != ".jsonl":
+                raise OptionError(f"{flag}: predictions are JSON lines; name a file that ends in .jsonl")
+            if name == "plot":
+                check_plot(path, overwrite=is_own(path))
+            if name == "sheet":
+                outputs.check_image_suffix(path)
+            outputs.check_free(path, kind="text" if name == "output" else "image", overwrite=is_own(path))
+
+    def write(self, runs: Sequence[Run], paths: Sequence[str], *, overwrite: bool) -> Iterator[object]:
+        """Write the pictures and the text form; yield each path, or what is said about it."""
+        if self.save_wider is not None:
+            evaluation.write_wider_face(self.save_wider, runs[0].found.predictions)
+            yield self.save_wider
+        if self.plot is not None:
+            with outputs.atomic_output(self.plot, kind="image", overwrite=overwrite) as file:
+                evaluation_report.plot(runs, file)
+            yield self.plot
+        if self.sheet is not None:
+            tiles, faces = evaluation_report.different_faces(runs, paths)
+            if tiles:
+                outputs.save_image([ImageFrame(contact_sheet(tiles))], self.sheet, overwrite=overwrite)
+                yield f"{self.sheet}: {len(tiles)} of the {console.count(faces, 'face')} that one run alone finds"
+            else:
+                console.warning(f"{self.sheet} was not written: both runs find the same faces")
+
+
 def evaluate(
     context: typer.Context,
     images: ImagesFolder,
     labels: Labels,
     *,
-    output: Output = None,
-    detections: Predictions = None,
-    against: Against = None,
-    plot: Plot = None,
-    sheet: Sheet = None,
-    save_wider: SaveWider = None,
-    category: Category = None,
+    files: FileArgs,
+    category: Annotated[str | None, option("NAME|N", "Category of faces among several.", show_default="face")] = None,
     as_json: bool = False,
     model: options.ModelArgs,
     detection: EvaluateArgs,
@@ -89,26 +135,16 @@ def evaluate(
       scrfd-trt evaluate photos/ labels/ --model face.plan --plot curves.png
     """
     with console.logged(**vars(messages)):
-        files = {"output": output, "plot": plot, "sheet": sheet}
-        facts = (
-            {IMAGES}
-            | ({OUTPUT} if save_wider or any(files.values()) else set())
-            | (set() if detections else {DETECTING})
-        )
-        check_options(context, facts | ({COMPARED} if against else set()))
-        work = Job(context, options.JobArgs(resume=resume), folder=None, rows=output)
-        _check_outputs(work, files, [labels, detections, against], overwrite=overwrite)
-        if save_wider is not None and not (overwrite or resume) and any(save_wider.glob("*")):
-            raise OptionError(
-                f"--save-wider {save_wider}: the folder is not empty; name another one, or add --overwrite"
-            )
+        check_options(context, files.facts())
+        work = Job(context, options.JobArgs(resume=resume), folder=None, rows=files.output)
+        files.check(labels, lambda path: overwrite or (work.ledger is not None and work.ledger.is_own(path)))
         truth = evaluation.read_ground_truth(labels, images, category=category)
-        paths = _paths(truth, images) if detections is None or sheet else []
-        others = [] if against is None else [_judge(truth, against, against)]
+        paths = _paths(truth, images) if files.detections is None or files.sheet else []
+        others = [] if files.against is None else [_judge(truth, files.against, files.against)]
         tally = Tally()
         with tally.reported(LeftOut(), strict=False, quiet=messages.quiet):
-            rows = detections or work.rows or context.with_resource(temporary_folder()) / "predictions.jsonl"
-            if detections is None:
+            rows = files.detections or work.rows or context.with_resource(temporary_folder()) / "predictions.jsonl"
+            if files.detections is None:
                 sources = find_inputs((), listed=paths, ledger=work.ledger)
                 with work.recording():
                     left = work.left(sources)
@@ -117,32 +153,14 @@ def evaluate(
                         _detect(
                             left, rows, work, model, detection=detection, image=image, tally=tally, overwrite=overwrite
                         )
-            runs = [_judge(truth, rows, detections or output or Path(model.model)), *others]
+            runs = [_judge(truth, rows, files.detections or files.output or Path(model.model)), *others]
             if as_json:
                 console.write_json(evaluation_report.as_dict(runs))
             else:
                 evaluation_report.show(runs, console.printable(labels))
-            _write(runs, paths, plot, sheet, save_wider, overwrite=overwrite or resume)
-
-
-def _check_outputs(
-    work: Job, files: Mapping[str, Path | None], inputs: Sequence[Path | None], *, overwrite: bool
-) -> None:
-    """Raise OptionError, before any work, if a file cannot be written."""
-    read = {same_file_key(path) for path in inputs if path is not None}
-    for name, path in files.items():
-        if path is None:
-            continue
-        if same_file_key(path) in read:
-            raise OptionError(f"--{name} {path} is an input; name another file")
-        replaced = overwrite or (work.ledger is not None and work.ledger.is_own(path))
-        if name == "output" and path.suffix.lower() != ".jsonl":
-            raise OptionError(f"--output {path}: predictions are JSON lines; name a file that ends in .jsonl")
-        if name == "plot":
-            check_plot(path, overwrite=replaced)
-        if name == "sheet":
-            outputs.check_image_suffix(path)
-        outputs.check_free(path, kind="text" if name == "output" else "image", overwrite=replaced)
+            for written in files.write(runs, paths, overwrite=overwrite or resume):
+                if not messages.quiet:
+                    console.plain(f"wrote {written}")
 
 
 def _paths(truth: GroundTruth, images: Path) -> list[str]:
@@ -212,32 +230,3 @@ def _judge(truth: GroundTruth, predictions: Path, named: Path) -> Run:
             f"detect with --threshold {THRESHOLD}"
         )
     return Run(named.stem if named.suffix in {".jsonl", ".txt"} else named.name, found)
-
-
-def _write(
-    runs: Sequence[Run],
-    paths: Sequence[str],
-    plot: Path | None,
-    sheet: Path | None,
-    save_wider: Path | None,
-    *,
-    overwrite: bool,
-) -> None:
-    written: list[object] = []
-    if save_wider is not None:
-        evaluation.write_wider_face(save_wider, runs[0].found.predictions)
-        written.append(save_wider)
-    if plot is not None:
-        with outputs.atomic_output(plot, kind="image", overwrite=overwrite) as file:
-            evaluation_report.plot(runs, file)
-        written.append(plot)
-    if sheet is not None:
-        tiles, faces = evaluation_report.different_faces(runs, paths)
-        if tiles:
-            outputs.save_image([ImageFrame(contact_sheet(tiles))], sheet, overwrite=overwrite)
-            written.append(f"{sheet}: {len(tiles)} of the {console.count(faces, 'face')} that one run alone finds")
-        else:
-            console.warning(f"{sheet} was not written: both runs find the same faces")
-    if not console.is_quiet():
-        for each in written:
-            console.plain(f"wrote {each}")
