@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import io
 import json
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -33,7 +34,7 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._version import __version__
 from scrfd_trt._web.access import Answer
 from scrfd_trt._web.guard import Guard, Refusing
-from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, ScrfdError
+from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, ScrfdError, one_line
 from scrfd_trt.service import _extract, _requests
 from scrfd_trt.service._addresses import NotAllowedError, resolve
 from scrfd_trt.service._batches import Batches, Room
@@ -42,6 +43,7 @@ from scrfd_trt.service._options import ServiceOptions
 from scrfd_trt.service._requests import Sources
 
 Result = TypeVar("Result")
+_logger = logging.getLogger("scrfd_trt.service")
 
 MAX_DECODED = 1 << 30  # bytes of files and pixels in work, beyond which images wait
 MAX_BODIES = 1 << 28  # bytes of bodies that are held, or 8 of the largest
@@ -254,6 +256,7 @@ def as_answer(error: BaseException) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, (ClosedError, MemoryError)):
         what = "there is not enough memory; try again later" if isinstance(error, MemoryError) else "the service stops"
         return 503, what, {"retry-after": "1"}
+    _logger.error("the detector failed: %s", one_line(error))
     return 500, "the detector failed", {}
 
 
