@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import io
 import json
-import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from numpy.typing import NDArray
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse
 
@@ -34,16 +34,15 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._version import __version__
 from scrfd_trt._web.access import Answer
 from scrfd_trt._web.guard import Guard, Refusing
-from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, ScrfdError, one_line
+from scrfd_trt.errors import ImageError, ScrfdError
 from scrfd_trt.service import _extract, _requests
-from scrfd_trt.service._addresses import NotAllowedError, resolve
+from scrfd_trt.service._addresses import resolve
 from scrfd_trt.service._batches import Batches, Room
-from scrfd_trt.service._metrics import CONTENT_TYPE_LATEST, Metrics, Observed
+from scrfd_trt.service._metrics import Metrics, Observed
 from scrfd_trt.service._options import ServiceOptions
 from scrfd_trt.service._requests import Sources
 
 Result = TypeVar("Result")
-_logger = logging.getLogger("scrfd_trt.service")
 
 MAX_DECODED = 1 << 30  # bytes of files and pixels in work, beyond which images wait
 MAX_BODIES = 1 << 28  # bytes of bodies that are held, or 8 of the largest
@@ -109,7 +108,7 @@ class Service:
         self.detector, self.options = detector, options
         self.metrics = Metrics()
         self.batches = Batches(detector, self.metrics.batch.observe)
-        self.room = Room(MAX_DECODED)
+        self.room, self._turns = Room(MAX_DECODED), asyncio.Semaphore(self.batches.capacity)
         self.in_work, self.draining, self._usual_seconds = 0, False, 0.1
         self._limits = Limits(pixels=options.max_pixels, option="max_pixels")
         self._threads, self._others = (ThreadPoolExecutor(usable_cores(), "service") for _ in range(2))
@@ -192,16 +191,17 @@ class Service:
     @asynccontextmanager
     async def decoded(self, content: bytes) -> AsyncIterator[tuple[ImageFile, ImageFrame]]:
         """Yield an image file and its first frame, whose memory is counted within the block."""
-        job = self._threads.submit(self._decode, content)
-        try:
-            found = await asyncio.wrap_future(job)
-        except asyncio.CancelledError:  # the job may end later
-            job.add_done_callback(self._give_back)
-            raise
-        try:
-            yield found.file, found.frame
-        finally:
-            self.room.give(found.size)
+        async with self._turns:
+            job = self._threads.submit(self._decode, content)
+            try:
+                found = await asyncio.wrap_future(job)
+            except asyncio.CancelledError:  # the job may end later
+                job.add_done_callback(self._give_back)
+                raise
+            try:
+                yield found.file, found.frame
+            finally:
+                self.room.give(found.size)
 
     def _decode(self, content: bytes) -> Decoded:
         file = open_image(content, limits=self._limits)
@@ -231,33 +231,10 @@ class Service:
             found = await self.found(frame, threshold)
         return found if max_faces is None else found[:max_faces]
 
-    @staticmethod
-    def answer_to(error: BaseException) -> tuple[int, str, dict[str, str]]:
-        """Return status, text and headers of the answer to a request that failed."""
-        return as_answer(error)
-
     def count(self, request: Request, images: int, faces: int) -> None:
         """Count the images and faces of a request, for its line in the log too."""
         self.metrics.faces.inc(faces)
         request.scope.get("scrfd_trt", {}).update(images=images, faces=faces)
-
-
-def as_answer(error: BaseException) -> tuple[int, str, dict[str, str]]:
-    """Return status, text and headers of the answer to a request that failed."""
-    if isinstance(error, HTTPException):
-        return error.status_code, str(error.detail), dict(error.headers or {})
-    if isinstance(error, NotAllowedError):
-        return 403, str(error), {}
-    if isinstance(error, ImageError):
-        text = str(error).replace(", or raise max_pixels", "")
-        return 413 if "max_pixels" in error.fields else 422, text, {}
-    if isinstance(error, (OptionError, DetectionsError)):
-        return 422, str(error), {}
-    if isinstance(error, (ClosedError, MemoryError)):
-        what = "there is not enough memory; try again later" if isinstance(error, MemoryError) else "the service stops"
-        return 503, what, {"retry-after": "1"}
-    _logger.error("the detector failed: %s", one_line(error))
-    return 500, "the detector failed", {}
 
 
 def build_app(
@@ -293,7 +270,7 @@ def build_app(
     _extract.add_route(app, service)
 
     async def failed(_: Request, error: Exception) -> Response:
-        status, text, headers = as_answer(error)
+        status, text, headers = _requests.as_answer(error)
         return JSONResponse({"detail": text}, status, headers)
 
     async def gone(_: Request, __: Exception) -> Response:  # nobody reads it
@@ -405,14 +382,14 @@ def _add_state_routes(app: FastAPI, service: Service, model: str) -> None:
     @app.get("/metrics")
     async def metrics() -> Response:
         """Return the metrics of Prometheus."""
-        return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+        return Response(generate_latest(service.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def _as_json(found: Detections | BaseException) -> str:
     if isinstance(found, Detections):
         width, height = found.image_size
         return f'{{"image_size": [{width}, {height}], "faces": {json_faces(found)}}}'
-    status, text, _ = as_answer(found)
+    status, text, _ = _requests.as_answer(found)
     return json.dumps({"error": {"status": status, "detail": text}})
 
 

@@ -35,6 +35,7 @@ class Batches:
         pipeline, on_cpu = detector._pipeline, detector.device == "cpu"
         self._size = min(pipeline.max_batch, usable_cores()) if on_cpu else pipeline.max_batch * pipeline.parallel
         self._in_flight = 2 if on_cpu else BATCHES_IN_FLIGHT
+        self.capacity = self._size * (self._in_flight + 1) + usable_cores()  # images that are decoded at a time
         self._waiting: deque[_Waiting] = deque()
         self._running, self._began, self._busy = 0, 0.0, 0.0
         self.failures = 0  # batches that failed since the last that did not

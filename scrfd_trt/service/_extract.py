@@ -101,7 +101,7 @@ async def _answer(service: Service, asked: ExtractBody, source: bytes | str | HT
             found = await service.found(frame, threshold)
             faces = await service.run(_faces, asked, found, frame.visible, service.detector.scales)
     except Exception as error:  # noqa: BLE001 - of this image; the others have their answers
-        return FAILED | {"traceback": service.answer_to(error)[1]}
+        return FAILED | {"traceback": _requests.as_answer(error)[1]}
     return {"status": "ok", "took_ms": 1000 * (time.perf_counter() - start), "faces": faces}
 
 

@@ -10,14 +10,12 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from scrfd_trt._devices import all_gpus, parse
 from scrfd_trt._web.guard import Guard, Message, Receive, Scope, Send
 from scrfd_trt.errors import ScrfdError
 
-__all__ = ["CONTENT_TYPE_LATEST", "Metrics", "Observed"]
 if TYPE_CHECKING:
     from scrfd_trt.service._app import Service
 
@@ -58,10 +56,6 @@ class Metrics:
         used = Gauge("scrfd_gpu_memory_used_bytes", "Memory in use on a GPU.", ("gpu",), registry=self.registry)
         for number in [gpu.index for gpu in all_gpus()] if kind[0] == "all" else [kind[1] or 0]:
             used.labels(str(number)).set_function(partial(_used_memory, Device(number)))
-
-    def text(self) -> bytes:
-        """Return all metrics in the format of Prometheus."""
-        return generate_latest(self.registry)
 
 
 def _used_memory(device: Any) -> float:

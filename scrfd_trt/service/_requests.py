@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import re
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +15,10 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, one_line
+from scrfd_trt.service._addresses import NotAllowedError
+
+_logger = logging.getLogger("scrfd_trt.service")
 Model = TypeVar("Model", bound=BaseModel)
 DATA_URI = re.compile(r"data:[\w/+.;=-]{0,100},", re.ASCII)
 NO_IMAGE = "the request has no image: send a form with a file, the bytes of an image, or JSON"
@@ -51,6 +56,24 @@ class ImagesBody(BaseModel):
         are_files = self.image is not None or self.images is not None
         images = [from_base64(text) if are_files else text for text in texts]
         return Sources(images, several, self.threshold, self.max_faces)
+
+
+def as_answer(error: BaseException) -> tuple[int, str, dict[str, str]]:
+    """Return status, text and headers of the answer to a request that failed."""
+    if isinstance(error, HTTPException):
+        return error.status_code, str(error.detail), dict(error.headers or {})
+    if isinstance(error, NotAllowedError):
+        return 403, str(error), {}
+    if isinstance(error, ImageError):
+        text = str(error).replace(", or raise max_pixels", "")
+        return 413 if "max_pixels" in error.fields else 422, text, {}
+    if isinstance(error, (OptionError, DetectionsError)):
+        return 422, str(error), {}
+    if isinstance(error, (ClosedError, MemoryError)):
+        what = "there is not enough memory; try again later" if isinstance(error, MemoryError) else "the service stops"
+        return 503, what, {"retry-after": "1"}
+    _logger.error("the detector failed: %s", one_line(error))
+    return 500, "the detector failed", {}
 
 
 def from_base64(text: str) -> bytes:
