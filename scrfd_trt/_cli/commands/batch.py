@@ -43,7 +43,7 @@ from scrfd_trt.models._store import sha256_of
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._reader import Damaged
 
-PART_SIZE = 5000
+PART_SIZE, WRITERS = 5000, 4
 SOURCE_HELP = "Folder, list of paths or addresses (text, .csv, .parquet), or .parquet with pictures."
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the results; s3:// and gs:// as in SOURCE.")]
@@ -179,13 +179,13 @@ class Run:
         self.seconds = 0.0
 
     def process(self, work: Callable[[Iterator[Part]], Iterable[PartResult]], shown: PileProgress) -> None:
-        """Write the results of all parts that are left, each in a thread while the next one is in work."""
+        """Write the results of all parts that are left, in threads while the next ones are in work."""
         with self.output.begun(self.settings):
             done = self.output.done()
             self.before, start = len(done), time.monotonic()
             Thread(target=self._count, args=(done, shown), daemon=True).start()
             try:
-                with mapped(self._write, work(self.output.left(self.parts, done)), workers=1, ahead=2) as results:
+                with mapped(self._write, work(self.output.left(self.parts, done)), workers=WRITERS, ahead=2 * WRITERS) as results:
                     for result in results:
                         self.done.update(parts=1, pictures=len(result.part.uris), spherical=result.spherical)
             except KeyboardInterrupt as stop:
