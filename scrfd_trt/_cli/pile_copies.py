@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +50,7 @@ class PileCopies:
     root: str
     """The source, below which names are relative."""
 
-    def run(self, parts: Iterable[Part], advance: Callable[[int], None]) -> Iterator[PartResult]:
+    def run(self, parts: Iterable[Part], advance: Callable[[int], None]) -> Generator[PartResult, None, None]:
         """Yield the results of parts: tables of the images and videos with their copies, and of the failures."""
         draw = self.create()
         with temporary_folder() as folder:

@@ -181,7 +181,7 @@ class _Search:
         elif suffix == ".parquet":
             yield from self._parquet(place, stamp)
         else:
-            self.left_out[f"files {suffix}" if suffix else "files without a suffix"] += 1
+            self.left_out[f"{suffix} files" if suffix else "files without a suffix"] += 1
 
     def _parquet(self, place: Place, stamp: str) -> Iterator[list[Item]]:
         """Yield the row groups of a file with the content of pictures, or the addresses in one."""
@@ -491,7 +491,7 @@ class Detection:
         open_detector: Callable[[], AbstractContextManager[SCRFDDetector]],
         *,
         forks: bool = True,
-    ) -> Iterator[PartResult]:
+    ) -> Generator[PartResult, None, None]:
         """Yield the results of parts in order, one stream of pictures over all of them; ``forks`` where it is faster.
 
         Raises ImageError if no picture of a part can be read: then the store is to blame, and not the pictures.

@@ -53,7 +53,7 @@ def test_faces_are_those_of_detect(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     ran = run("batch", "in", "out", "--part-size", "3")
     assert ran.code == 1
     assert ran.err.splitlines()[1:] == [
-        "warning: left out: 1 files .mp4",
+        "warning: left out: .mp4 files (1)",
         f"wrote {Path('out').absolute()}: 7 images, 6 faces",
         f"error: 1 of 7 images failed; see {Path('out').absolute()}/errors",
     ]

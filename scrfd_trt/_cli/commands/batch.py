@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -164,6 +164,9 @@ def _settings(context: typer.Context, source: str, model: str, threshold: float)
     return {"source": Place.of(source).name, **found, "threshold": str(threshold), "model_sha256": sha256_of(path)}
 
 
+Results = Generator[PartResult, None, None]
+
+
 @dataclass
 class Run:
     """One run of a pile: the parts that are left, and the sums."""
@@ -178,14 +181,17 @@ class Run:
         self.done, self.before = Counter[str](), 0
         self.seconds = 0.0
 
-    def process(self, work: Callable[[Iterator[Part]], Iterable[PartResult]], shown: PileProgress) -> None:
+    def process(self, work: Callable[[Iterator[Part]], Results], shown: PileProgress) -> None:
         """Write the results of all parts that are left, in threads while the next ones are in work."""
         with self.output.begun(self.settings):
             done = self.output.done()
             self.before, start = len(done), time.monotonic()
             Thread(target=self._count, args=(done, shown), daemon=True).start()
             try:
-                with mapped(self._write, work(self.output.left(self.parts, done)), workers=WRITERS, ahead=2 * WRITERS) as results:
+                with (
+                    closing(work(self.output.left(self.parts, done))) as found,
+                    mapped(self._write, found, workers=WRITERS, ahead=2 * WRITERS) as results,
+                ):
                     for result in results:
                         self.done.update(parts=1, pictures=len(result.part.uris), spherical=result.spherical)
             except KeyboardInterrupt as stop:
@@ -220,7 +226,7 @@ class Run:
             if self.before:
                 console.plain(f"skipped {count(self.before, 'part')} done before")
             if self.left_out:
-                parts = [f"{number:,} {reason}" for reason, number in self.left_out.most_common()]
+                parts = [f"{reason} ({number:,})" for reason, number in self.left_out.most_common()]
                 console.warning(f"left out: {', '.join(parts)}")
             if self.done["spherical"]:
                 number = count(self.done["spherical"], "360° image")
