@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -216,6 +217,7 @@ class _Build:
         # time, leave their measurements to the engine of all.
         if len(ranges) > 1 and self.options.timing_cache is not None and not self.supports_progress:
             works = [start(partial(self._build, (one,), None)) for one in ranges]
+            wait(works)
             timings = [work.result()[1] for work in works]
         plan, timing = self._build(ranges, timings)
         if self.options.timing_cache is not None:

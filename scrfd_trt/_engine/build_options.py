@@ -98,8 +98,9 @@ class BuildOptions(OptionsModel):
             raise ValueError("batch: minimum, optimum and maximum must not decrease")
         if self.lean_runtime_inside and not self.version_compatible:
             raise ValueError("lean_runtime_inside requires version_compatible")
-        if self.calibration is not None and self.precision != "int8":
-            raise ValueError("calibration requires precision int8")
+        for name in ("calibration", "max_face_change"):
+            if self.precision != "int8" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} requires precision int8")
         return self
 
 

@@ -203,6 +203,7 @@ def test_model_by_name(run: Run, builder: Builder, monkeypatch: pytest.MonkeyPat
             "--compute-capability '9': give two numbers with a dot",
         ),
         (["my.onnx", "-o", "x.plan", "--lean-runtime-inside"], "requires --version-compatible"),
+        (["my.onnx", "-o", "x.plan", "--calibration", "photos"], "--max-face-change require --precision int8"),
     ],
 )
 def test_usage_errors_come_before_any_work(

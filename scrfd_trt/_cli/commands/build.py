@@ -59,6 +59,8 @@ class BuildArgs:
         """Return the build options; raise OptionError if one is invalid."""
         if self.lean_runtime_inside and not self.version_compatible:
             raise OptionError("--lean-runtime-inside requires --version-compatible")
+        if self.precision != "int8" and (self.calibration or self.max_face_change != DEFAULTS.max_face_change):
+            raise OptionError("--calibration and --max-face-change require --precision int8")
         return BuildOptions(
             precision=self.precision,
             calibration=self.calibration and user_path(self.calibration),

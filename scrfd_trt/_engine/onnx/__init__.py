@@ -1,1 +1,1 @@
-"""ONNX models: load, rewrite, cast to FP16 and verify them."""
+"""ONNX models: load, rewrite, cast to FP16, quantize to INT8 and verify them."""

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from scrfd_trt import ModelFormatError, OptionError, samples
+from scrfd_trt import ModelFormatError, OptionError, SCRFDDetector, build_engine, samples
 from scrfd_trt._decode import Candidates
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.face_change import FaceChange
@@ -78,12 +78,6 @@ def test_of_strongly_typed_networks(fp32, quick):
     check_pairs(model, np.float16, 50)
 
 
-def test_on_the_cpu(fp32, quick):
-    model = quantized(fp32, "onnxruntime")
-    assert not any(node.op_type == "Relu" for node in model.graph.node)  # part of the quantization
-    assert {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4} == {onnx.TensorProto.INT8}
-
-
 def test_faces_that_change_are_refused(fp32, quick, monkeypatch):
     monkeypatch.setattr(int8, "MIN_SCALE", 0.2)
     with pytest.raises(ModelFormatError, match=r"in the quantized model: of \d faces, \d are missing .* choose fp16"):
@@ -101,6 +95,18 @@ def test_layers_with_the_largest_error_stay_floating_point(monkeypatch):
     assert search.choose_kept(NoProgress()) == ("d", "b", "c")
     errors.update(b=0, c=0, d=0)
     assert search.choose_kept(NoProgress()) == ()
+
+
+def test_models_for_the_cpu_are_files(network_500m, tmp_path, quick):
+    out = tmp_path / "int8.onnx"
+    with pytest.raises(OptionError, match=r"int8\.onnx is a name for an ONNX model, which requires precision int8"):
+        build_engine(network_500m, out)
+    build_engine(network_500m, out, OPTIONS)
+    model = onnx.load(out)
+    assert not any(node.op_type == "Relu" for node in model.graph.node)  # part of the quantization
+    assert {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4} == {onnx.TensorProto.INT8}
+    with SCRFDDetector.from_onnx(out, device="cpu", scales=[320]) as detector:
+        assert len(detector.detect(samples.load("group").image)) in {5, 6}
 
 
 def test_quantized_models_stay(export, tmp_path):
