@@ -18,6 +18,7 @@ log = logging.getLogger("scrfd_trt")
 
 CHOICES = "auto, cpu, cuda, cuda:0, cuda:1, …, cuda:all"
 ALL = "cuda:all"
+_core_limit: int | None = None
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 
 
@@ -26,9 +27,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def limit_cores(count: int | None) -> None:
+    """Let this process use so many cores, as a scheduler has assigned them; None: as before."""
+    global _core_limit  # noqa: PLW0603
+    _core_limit = count
+    usable_cores.cache_clear()
+
+
 @cache
 def usable_cores() -> int:
     """Return the number of CPU cores that this process may use, by its affinity and the limit of its container."""
+    if _core_limit:
+        return min(cores(), _core_limit)
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return max(1, min(cores(), round(int(quota) / int(period))))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -20,10 +21,11 @@ from scrfd_trt._cli.overlay_files import CopyJob
 from scrfd_trt._cli.video_copies import copying_elsewhere
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._files import temporary_folder
+from scrfd_trt._jobs.decoders import ImageSettings
 from scrfd_trt._jobs.images import PILE_BATCH
 from scrfd_trt._jobs.stages import grouped, mapped, prefetched
 from scrfd_trt._parquet import encodable, load_pyarrow
-from scrfd_trt.distributed._parts import READERS, Output, Part, PartResult, read_part
+from scrfd_trt.distributed._parts import DEFAULT, READERS, Output, Part, PartResult, read_part
 from scrfd_trt.distributed._stores import fetch, is_uri, shown_name
 from scrfd_trt.errors import OptionError, OutputError, ScrfdError, redact_password
 from scrfd_trt.video._canvas import OverlayFunction
@@ -131,6 +133,27 @@ class PileCopies:
         if not self._is_here:
             self.output.place.join(f"copies/{name}").send(path)
         return str(source.name), name
+
+
+@dataclass(frozen=True)
+class CopyParts:
+    """Opens what copies, and then writes the copies of each part; returns its spherical pictures."""
+
+    copies: PileCopies
+    settings: ImageSettings = DEFAULT
+
+    def __call__(self, device: str) -> Callable[[Part, Any], int]:
+        parts = deque[Part]()
+        copies = replace(self.copies, opener=partial(self.copies.opener, device=device))
+        results = copies.run(iter(parts.popleft, None), lambda _count: None)
+
+        def work(part: Part, _pictures: Any) -> int:
+            parts.append(part)
+            result = next(results)
+            copies.output.write_part(result.part, result.table, result.errors, result.faces)
+            return result.spherical
+
+        return work
 
 
 def relative_name(uri: str, root: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from itertools import chain
@@ -28,7 +28,7 @@ from scrfd_trt._cli.jobs import MAY_DIFFER
 from scrfd_trt._cli.looks import OWN_LOOKS, Looks
 from scrfd_trt._cli.option_rules import COPIES, DETECTING, FACES, IMAGES, LOSSY, check_options
 from scrfd_trt._cli.option_table import altered, option
-from scrfd_trt._cli.pile_copies import PileCopies
+from scrfd_trt._cli.pile_copies import CopyParts, PileCopies
 from scrfd_trt._cli.progress import PileProgress, pile_progress
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_model_path
@@ -36,6 +36,7 @@ from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._jobs.images import PILE_BATCH
 from scrfd_trt._jobs.stages import mapped
 from scrfd_trt._version import __version__
+from scrfd_trt.distributed._cluster import DetectParts, PartWork, run_parts
 from scrfd_trt.distributed._parts import Detection, Output, Part, PartResult, plan_parts
 from scrfd_trt.distributed._stores import Place, is_uri, shown_name
 from scrfd_trt.errors import OptionError, ScrfdError
@@ -47,6 +48,7 @@ PART_SIZE, WRITERS = 5000, 4
 SOURCE_HELP = "Folder, list of paths or addresses (text, .csv, .parquet), or .parquet with pictures."
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the results; s3:// and gs:// as in SOURCE.")]
+Address = Annotated[str | None, option("ADDRESS", "Ray cluster; auto: that of this machine, or a new one.")]
 PartSize = Annotated[int, option("N", "Pictures in a part, which is written whole.", min=1, max=1_000_000)]
 
 ANONYMIZE_HELP = "Write copies of pictures and videos with the faces hidden."
@@ -87,6 +89,7 @@ def batch(
     image: options.ImageArgs,
     messages: options.JobMessageArgs,
     progress: options.ProgressKind = "bar",
+    address: Address = None,
 ) -> None:
     """Detect faces in a pile of pictures, of any size, and go on after a stop.
 
@@ -106,6 +109,7 @@ def batch(
       scrfd-trt batch list.csv faces/ --part-size 20000
       scrfd-trt batch s3://bucket/photos/ s3://other/hidden/ --anonymize
       scrfd-trt batch pictures.parquet faces/ --device cuda:all
+      scrfd-trt batch s3://bucket/photos/ s3://bucket/faces/ --address auto
     """
     with console.logged(**vars(messages)):
         check_options(context, {DETECTING, IMAGES, LOSSY, COPIES if anonymize else FACES})
@@ -114,6 +118,8 @@ def batch(
         suffixes = IMAGE_SUFFIXES + (VIDEO_SUFFIXES if anonymize else ())
         plan = partial(plan_parts, source, part_size, suffixes=suffixes, skip=[out])
         output = Output(out, "index" if anonymize else "faces")
+        if address and is_model_path(model.model):
+            model = replace(model, model=str(user_path(model.model).absolute()))
         opener, looks, threshold = detection.opened(model, cover=anonymize)
         create = partial(CoverArgs(overlay=overlay).create)
         if anonymize:
@@ -125,12 +131,24 @@ def batch(
             if anonymize:
                 args = _copy_args(image, damaged).parse(threshold, looks)
                 copies = PileCopies(create, opener, args, quality, output, run.settings["source"])
-                run.process(lambda left: copies.run(left, shown.advance), shown)
+                on_cluster: PartWork = CopyParts(copies)
+                here = partial(copies.run, advance=shown.advance)
             else:
                 opened = partial(opener, max_batch=image.batch or PILE_BATCH)
-                work = Detection(image.parse(damaged), image.batch, advance=shown.advance)
-                run.process(lambda left: work.run(left, opened), shown)
+                work = Detection(image.parse(damaged), image.batch)
+                on_cluster = DetectParts(output, lambda device: opened(device=device), work)
+                here = partial(replace(work, advance=shown.advance).run, open_detector=opened)
+            run.process(partial(_on_cluster, on_cluster, address, model.device, shown) if address else here, shown)
         run.report(quiet=messages.quiet)
+
+
+def _on_cluster(
+    work: PartWork, address: str, device: str, shown: PileProgress, parts: Iterable[Part]
+) -> Generator[PartResult, None, None]:
+    """Yield the results of parts without the tables, which the workers of a cluster have written."""
+    for part, spherical in run_parts(parts, work, address=address, device=device):
+        shown.advance(len(part.uris))
+        yield PartResult(part, None, None, spherical)
 
 
 def _copy_args(image: options.ImageArgs, damaged: Damaged) -> options.CopyArgs:
@@ -158,7 +176,7 @@ def _with_pictures(parts: Iterator[Part], source: str) -> Iterator[Part]:
 
 def _settings(context: typer.Context, source: str, model: str, threshold: float) -> dict[str, str]:
     """Return what has to be the same in all runs of a pile."""
-    differ = {*MAY_DIFFER, "out", "source"}
+    differ = {*MAY_DIFFER, "out", "source", "address"}
     found = {name: str(value) for name, value in context.params.items() if name not in differ}
     path = user_path(model) if is_model_path(model) else models.fetch(model)
     return {"source": Place.of(source).name, **found, "threshold": str(threshold), "model_sha256": sha256_of(path)}
@@ -202,7 +220,8 @@ class Run:
                 self.seconds = time.monotonic() - start
 
     def _write(self, result: PartResult) -> PartResult:
-        self.output.write_part(result.part, result.table, result.errors, result.faces)
+        if result.table is not None:
+            self.output.write_part(result.part, result.table, result.errors, result.faces)
         return result
 
     def _count(self, done: Mapping[int, str], shown: PileProgress) -> None:
