@@ -26,10 +26,12 @@ ALWAYS = frozenset((
     *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite", "as_json", "format_name"),
     *("settings", "log_format", "quiet", "verbose", "profile", "fetch", "host", "port", "max_upload", "browser"),
     *("runs", "new_name", "server", "folder", "source", "out", "part_size", "anonymize"),
+    *("address", "max_images", "max_queue", "timeout", "fetch_from"),
     *("against", "category", "images", "labels", "save_wider"),
     # Checked where the model or the engine is opened.
     *("batch", "in_flight", "plot", "compare", "precision", "size", "io", "level", "workspace", "timing_cache"),
     *("version_compatible", "lean_runtime_inside", "hardware_compatible", "compute_capability"),
+    *("calibration", "max_face_change"),
 ))  # fmt: skip
 """Parameters that apply to all inputs of their commands, and need no rule."""
 VALUES = {

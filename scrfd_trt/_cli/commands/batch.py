@@ -45,7 +45,7 @@ from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._reader import Damaged
 
 PART_SIZE, WRITERS = 5000, 4
-SOURCE_HELP = "Folder, list of paths or addresses (text, .csv, .parquet), or .parquet with pictures."
+SOURCE_HELP = "Folder, list of paths (text, .csv, .parquet), or .parquet with pictures."
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the results; s3:// and gs:// as in SOURCE.")]
 Address = Annotated[str | None, option("ADDRESS", "Ray cluster; auto: that of this machine, or a new one.")]
@@ -53,7 +53,7 @@ PartSize = Annotated[int, option("N", "Pictures in a part, which is written whol
 
 ANONYMIZE_HELP = "Write copies of pictures and videos with the faces hidden."
 Anonymize = Annotated[bool, typer.Option("--anonymize", help=ANONYMIZE_HELP)]
-OVERLAY_HELP = "Hide faces with this overlay instead of a blur. Repeat to combine several."
+OVERLAY_HELP = "Hide faces with this overlay, not a blur. Repeat to combine several."
 Overlay = Annotated[list[str] | None, option("NAME:OPTION=VALUE,...", OVERLAY_HELP)]
 Threshold = altered("threshold", show_default=f"{options.THRESHOLD:g}; {COVER_THRESHOLD:g} with --anonymize")
 
