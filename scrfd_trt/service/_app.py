@@ -374,10 +374,12 @@ def _add_state_routes(app: FastAPI, service: Service, model: str) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """Return 200 while further requests are accepted."""
-        is_full = service.in_work >= service.options.max_queue
-        status = "the service stops" if service.draining else TOO_MANY if is_full else "ok"
-        return JSONResponse({"status": status}, 200 if status == "ok" else 503)
+        """Return 200 until the service stops.
+
+        A full queue is answered by 429: if it took a busy replica out of its load balancer, the others would get more.
+        """
+        status, code = ("the service stops", 503) if service.draining else ("ok", 200)
+        return JSONResponse({"status": status}, code)
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -54,7 +54,7 @@ def app(arguments: dict[str, Any]) -> Any:
         detector = SCRFDDetector(model, device=device, **keywords)
         return create_app(detector, ServiceOptions(**given), model=model, close_detector=True)
 
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress(build)(),
         name="scrfd-trt",
         autoscaling_config=scaling,

@@ -276,11 +276,10 @@ def test_queue_is_bounded_and_shares_batches(new_client, monkeypatch) -> None:
         refused = client.post("/v1/detect", content=IMAGE)
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
-        assert client.get("/readyz").status_code == 503
+        assert client.get("/readyz").status_code == 200  # so that Kubernetes does not move its requests to busier pods
         backend.go.set()
         assert [each.result().status_code for each in sent] == [200] * 6
         assert sorted(backend.sizes) == [1, 1, 4]
-        assert client.get("/readyz").status_code == 200
 
 
 def test_request_that_takes_too_long_leaves_the_queue(new_client) -> None:
