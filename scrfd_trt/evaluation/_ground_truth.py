@@ -111,7 +111,7 @@ def _columns(
     names: Sequence[str], parts: Iterable[Any], counted: dict[str, Any], protocol: Literal["wider", "coco"]
 ) -> GroundTruth:
     """Join the boxes of each image, which are x, y, width and height."""
-    each = [np.asarray(part, np.float64).reshape(-1, 4) for part in parts]
+    each = [np.asarray(part, np.float64).reshape(len(part), 4) for part in parts]
     images = np.repeat(np.arange(len(each)), [len(part) for part in each])
     boxes = np.concatenate([np.empty((0, 4)), *each])
     boxes[:, 2:] += boxes[:, :2]

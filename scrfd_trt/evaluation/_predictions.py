@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +58,8 @@ def _json_lines(path: Path, lines: list[str]) -> Iterator[tuple[str, Predictions
             if "error" in value:
                 continue
             faces, page = value["faces"], value.get("page", 1)
-            boxes = np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
             name = value["image"] if page == 1 else f"{value['image']}#page={page}"
-            yield name, Predictions(boxes, np.array([face["score"] for face in faces], np.float32))
+            yield name, _columns([[*face["box"], face["score"]] for face in faces], len(faces))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DetectionsError(f"{path}, line {number}: these are not the faces of an image: {error}") from error
 
@@ -71,16 +70,23 @@ def _blocks(path: Path, lines: list[str], folder: str) -> Iterator[tuple[str, Pr
     while start < len(lines):
         try:
             name, end = lines[start].strip(), start + 2 + int(lines[start + 1])
-            rows = np.array([line.split()[:5] for line in lines[start + 2 : end]], np.float32)
-            rows = rows.reshape(end - start - 2, 5)
+            columns = _columns([line.split()[:5] for line in lines[start + 2 : end]], end - start - 2)
         except (ValueError, IndexError) as error:
             raise DetectionsError(
                 f"{path}, line {start + 1}: a name, the number of faces, and x, y, width, height and score of each "
                 f"are expected: {error}"
             ) from error
-        rows[:, 2:4] += rows[:, :2]
-        yield f"{folder}/{name.rpartition('/')[2]}" if folder else name, Predictions(rows[:, :4], rows[:, 4])
+        columns.boxes[:, 2:] += columns.boxes[:, :2]
+        yield f"{folder}/{name.rpartition('/')[2]}" if folder else name, columns
         start = end
+
+
+def _columns(faces: list[Any], count: int) -> Predictions:
+    """Split rows of four numbers and a score; raise ValueError if there are others, or not as many."""
+    rows = np.array(faces, np.float32).reshape(count, 5)
+    if not np.isfinite(rows).all():
+        raise ValueError("a number is not finite")
+    return Predictions(rows[:, :4], rows[:, 4])
 
 
 def write_wider_face(folder: str | Path, predictions: Mapping[str, Columns]) -> None:

@@ -123,3 +123,13 @@ def test_what_cannot_be_done_is_refused_before_any_work(run: Run, words: tuple[s
 def test_folder_without_labelled_images_is_refused(run: Run) -> None:
     Path("empty").mkdir()
     assert "empty has none of the 7 labelled images, such as 0.png" in run("evaluate", "empty", "labels.json").error
+
+
+@pytest.mark.usefixtures("labelled")
+def test_images_may_lie_in_one_folder(run: Run) -> None:
+    labels = json.loads(Path("labels.json").read_text())
+    for image in labels["images"]:
+        image["file_name"] = f"event/{image['file_name']}"
+    Path("labels.json").write_text(json.dumps(labels))
+    assert found(run(*EVALUATE, "-o", "run.jsonl", "--json"))["runs"][0]["ap"]["AP"] == pytest.approx(AP)
+    assert found(run(*EVALUATE, "--detections", "run.jsonl", "--json"))["runs"][0]["ap"]["AP"] == pytest.approx(AP)

@@ -196,6 +196,7 @@ def test_text_form_and_json_lines_give_the_same_predictions(tmp_path: Path) -> N
     [
         ("a.txt", "a.jpg\n2\n1 2 3 4 0.5\n", "line 1: a name, the number of faces"),
         ("a.jsonl", '{"image": "a.jpg"}', "line 1: these are not the faces"),
+        ("a.jsonl", '{"image": "a.jpg", "faces": [{"box": [1, 2, 3, 4], "score": NaN}]}', "a number is not finite"),
         ("a.jsonl", "", "no predictions"),
     ],
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
@@ -82,7 +83,7 @@ class FileArgs:
             if name == "output" and path.suffix.lower() != ".jsonl":
                 raise OptionError(f"{flag}: predictions are JSON lines; name a file that ends in .jsonl")
             if name == "plot":
-                check_plot(path, overwrite=is_own(path))
+                check_plot(path, overwrite=True)
             if name == "sheet":
                 outputs.check_image_suffix(path)
             outputs.check_free(path, kind="text" if name == "output" else "image", overwrite=is_own(path))
@@ -139,8 +140,11 @@ def evaluate(
         work = Job(context, options.JobArgs(resume=resume), folder=None, rows=files.output)
         files.check(labels, lambda path: overwrite or (work.ledger is not None and work.ledger.is_own(path)))
         truth = evaluation.read_ground_truth(labels, images, category=category)
-        paths = _paths(truth, images) if files.detections is None or files.sheet else []
-        others = [] if files.against is None else [_judge(truth, files.against, files.against)]
+        paths = _paths(truth, images)
+        if files.detections is None or files.sheet:
+            _check_images(truth, images, paths)
+        names = dict(zip(paths, truth.names, strict=True))
+        others = [] if files.against is None else [_judge(truth, files.against, files.against, names)]
         tally = Tally()
         with tally.reported(LeftOut(), strict=False, quiet=messages.quiet):
             rows = files.detections or work.rows or context.with_resource(temporary_folder()) / "predictions.jsonl"
@@ -153,7 +157,7 @@ def evaluate(
                         _detect(
                             left, rows, work, model, detection=detection, image=image, tally=tally, overwrite=overwrite
                         )
-            runs = [_judge(truth, rows, files.detections or files.output or Path(model.model)), *others]
+            runs = [_judge(truth, rows, files.detections or files.output or Path(model.model), names), *others]
             if as_json:
                 console.write_json(evaluation_report.as_dict(runs))
             else:
@@ -164,17 +168,17 @@ def evaluate(
 
 
 def _paths(truth: GroundTruth, images: Path) -> list[str]:
-    """Return where the images are: below the folder by their path, or else by their name."""
+    """Return where the images are: below the folder by their path, or by their name if it is that of one image."""
+    same = Counter(PurePosixPath(name).name for name in truth.names)
     paths = [images / name for name in truth.names]
-    flat = [images / path.name for path in paths]
-    paths = [
-        other if is_regular_file(other) and not is_regular_file(path) else path
-        for path, other in zip(paths, flat, strict=True)
-    ]
-    if not any(map(is_regular_file, paths)):
+    flat = [images / path.name if same[path.name] == 1 else path for path in paths]
+    return [str(path if is_regular_file(path) else other) for path, other in zip(paths, flat, strict=True)]
+
+
+def _check_images(truth: GroundTruth, images: Path, paths: Sequence[str]) -> None:
+    if not any(is_regular_file(Path(path)) for path in paths):
         example = f", such as {truth.names[0]}" if truth.names else ""
         raise OptionError(f"{images} has none of the {console.count(len(paths), 'labelled image')}{example}")
-    return [*map(str, paths)]
 
 
 def _detect(
@@ -212,9 +216,12 @@ def _detect(
                 writer.add_outcome(source.name, outcome)
 
 
-def _judge(truth: GroundTruth, predictions: Path, named: Path) -> Run:
-    """Compare predictions with the labels; warn of what makes average precision lower than it should be."""
-    read = evaluation.read_predictions(predictions)
+def _judge(truth: GroundTruth, predictions: Path, named: Path, names: Mapping[str, str]) -> Run:
+    """Compare predictions with the labels; ``names`` are those of the images by their paths.
+
+    Warns of what makes average precision lower than it should be.
+    """
+    read = {names.get(path, path): each for path, each in evaluation.read_predictions(predictions).items()}
     found = evaluation.evaluate(truth, read)
     if found.unknown:
         those = f"{console.count(len(found.unknown), 'image')}, such as {found.unknown[0]}"
