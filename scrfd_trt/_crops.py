@@ -22,10 +22,11 @@ def check_image(image: object, image_size: tuple[int, int]) -> None:
     if not isinstance(image, np.ndarray):
         raise ImageError(explain_no_array(image))
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ImageError(
-            f"an image must have shape (H, W, 3) and type uint8, not {image.shape} {image.dtype}: "
-            "convert it with cv2.cvtColor or .astype"
-        )
+        how = "convert it with cv2.cvtColor"
+        if image.dtype != np.uint8:
+            is_share = image.dtype.kind in "bf" and image.size and image.max() <= 1
+            how = f"{'multiply it by 255' if is_share else 'scale it to 0 to 255'}, and call .astype(numpy.uint8)"
+        raise ImageError(f"an image must have shape (H, W, 3) and type uint8, not {image.shape} {image.dtype}: {how}")
     if image.size == 0:
         raise ImageError(f"an image must have at least one pixel; its shape is {image.shape}")
     size = (image.shape[1], image.shape[0])
@@ -45,7 +46,7 @@ def explain_no_array(image: object) -> str:
         path = image.decode(errors="replace") if isinstance(image, bytes) else image
         return f"the image is a path: read it first, for example with cv2.imread({shown(str(path), 200)}); {hint}"
     if str(type(image).__module__).startswith("PIL."):
-        how = "numpy.asarray(PIL.ImageOps.exif_transpose(image).convert('RGB')), which is RGB"
+        how = "numpy.asarray(PIL.ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1], which is BGR"
         return f"the image is a Pillow image: pass {how}; {hint}"
     return f"the image is of type {type(image).__name__}; {hint}"
 

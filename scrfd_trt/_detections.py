@@ -43,7 +43,8 @@ class Detections:
     boxes
         ``(N, 4)`` x1, y1, x2, y2 in source pixels; boxes may extend beyond the image. Stored as float32.
     scores
-        ``(N,)`` 0 to 1. Rows are sorted by descending score if they are not sorted yet. Stored as float32.
+        ``(N,)`` 0 to 1; a detector returns the highest first. Rows keep the order that the caller gives. Stored as
+        float32.
     landmarks
         ``(N, 5, 2)`` x and y in source pixels (left eye, right eye, nose, left and right mouth corner, as seen in the
         image), or None for a model without landmarks. Stored as float32.
@@ -72,7 +73,8 @@ class Detections:
     Notes
     -----
     The arrays belong to the caller: later calls of a detector do not modify them. Indexing with a number and iteration
-    return rows; a slice, a mask or an array of indices returns ``Detections``.
+    return rows; a slice, a mask or an array of indices returns ``Detections``, in the order of the indices:
+    ``faces[faces.areas.argsort()[::-1]]`` has the largest face first.
 
     :meth:`plot`, :meth:`show`, :meth:`save`, :meth:`crop`, :meth:`align` and notebooks find the image of these faces
     again: a file that has not changed, by its path; after :meth:`SCRFDDetector.detect`, also an array, tensor or PIL
@@ -111,6 +113,10 @@ class Detections:
             track_ids=None if track_ids is None else _numbers(track_ids, len(column)),
             pts_seconds=None if pts_seconds is None else _finite("pts_seconds", pts_seconds, DetectionsError),
         )
+        self._check()
+
+    def _check(self) -> None:
+        """Raise DetectionsError unless the columns fit together; they may be changed in place."""
         count = len(self.scores)
         if len(self.boxes) != count or (self.landmarks is not None and len(self.landmarks) != count):
             rows = f"{len(self.boxes)}, {count}" + ("" if self.landmarks is None else f" and {len(self.landmarks)}")
@@ -119,8 +125,11 @@ class Detections:
             raise DetectionsError("boxes must be x1, y1, x2, y2 with x2 ≥ x1 and y2 ≥ y1")
         if count and not (self.scores.min() >= 0.0 and self.scores.max() <= 1.0):
             raise DetectionsError("scores must lie between 0 and 1")
-        if np.any(self.scores[1:] > self.scores[:-1]):
-            self._set(**self._taken(np.argsort(-self.scores, kind="stable")))
+
+    def _by_score(self) -> Self:
+        """Return the faces, highest scores first; those of equal score keep their order."""
+        is_sorted = not np.any(self.scores[1:] > self.scores[:-1])
+        return self if is_sorted else self[np.argsort(-self.scores, kind="stable")]
 
     def _set(self, *, source: str | None = None, _source: Any = None, **fields: Any) -> Self:
         for name, value in (fields | {"source": source, "_source": _source}).items():
@@ -152,7 +161,7 @@ class Detections:
 
     @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
-        """Return the faces of several detections of the same image, such as of its tiles or of two models.
+        """Return the faces of several detections of an image, such as of its tiles or of two models, in this order.
 
         Faces that are found twice stay; :meth:`nms` drops them. A common ``pts_seconds`` or ``source`` stays.
 
@@ -218,7 +227,7 @@ class Detections:
     def nms(self, iou: float = 0.4) -> Self:
         """Return the faces without those whose IoU with one of higher score is above ``iou``.
 
-        Boxes without area, and faces of score 0, are dropped, too.
+        The highest scores come first. Boxes without area, and faces of score 0, are dropped, too.
         """
         if not 0.0 <= (limit := _finite("iou", iou)) <= 1.0:
             raise OptionError(f"iou must lie between 0 and 1, not {shown(iou)}", fields=["iou"], value=iou)
@@ -256,13 +265,11 @@ class Detections:
             raise IndexError(f"rows are indexed by integers, booleans or a slice: {one_line(error)}") from error
         if rows.ndim != 1:
             raise IndexError(f"rows are indexed by one axis of integers or booleans, not by {rows.ndim}")
-        found = type(self)(**self._taken(rows), image_size=self.image_size, pts_seconds=self.pts_seconds)
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        taken: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
+        found = type(self)(**taken, image_size=self.image_size, pts_seconds=self.pts_seconds)
         found.source, found._source = self.source, self._source
         return found
-
-    def _taken(self, rows: NDArray[np.intp]) -> dict[str, Any]:
-        columns = {name: getattr(self, name) for name in COLUMNS}
-        return {name: None if column is None else column[rows] for name, column in columns.items()}
 
     if not TYPE_CHECKING:  # type checkers know which attributes exist
         __getattr__ = unknown_attribute
@@ -288,7 +295,7 @@ class Detections:
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in COLUMNS)
 
     def __repr__(self) -> str:
-        best = f", best score {self.scores[0]:.2f}" if len(self) else ""
+        best = f", best score {self.scores.max():.2f}" if len(self) else ""
         points = "" if self.landmarks is not None else ", no landmarks"
         width, height = self.image_size
         return f"<Detections: {count_faces(len(self))} in {width}×{height}{best}{points}>"
@@ -306,8 +313,10 @@ class Detections:
         """Return the detections as a JSON object; :meth:`from_json` reads it back.
 
         Keys: ``image_size``, ``landmarks`` (whether present), ``faces``, and for videos ``track_ids`` and
-        ``pts_seconds``. Numbers have the fewest digits that restore the same float32.
+        ``pts_seconds``. Numbers have the fewest digits that restore the same float32. Raises DetectionsError if the
+        arrays were changed to what :meth:`from_json` refuses.
         """
+        self._check()
         about: dict[str, Any] = {"image_size": list(self.image_size), "landmarks": self.landmarks is not None}
         if self.track_ids is not None:
             about["track_ids"] = self.track_ids.tolist()
@@ -426,9 +435,10 @@ class Detections:
     def save(self, path: str | Path, image: Any = None, *, color: Order | None = None, overwrite: bool = False) -> Path:
         """Write :meth:`plot` to an image file, in the format of its suffix; return the path.
 
-        Raises OptionError if the file exists and ``overwrite`` is False, OutputError if it cannot be written.
+        Raises OptionError if the file exists and ``overwrite`` is False, or is the image that the faces are of;
+        OutputError if it cannot be written.
         """
-        _display.save(*self._plot(image, color), Path(path), overwrite=overwrite)
+        _display.save(*self._plot(image, color), Path(path), self.source, overwrite=overwrite)
         return Path(path)
 
     def _plot(self, image: Any, color: Order | None) -> tuple[Image, Order]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from html import escape
 from importlib.util import find_spec
@@ -37,13 +38,14 @@ def check_overlays() -> None:
         raise MissingDependencyError(what)
 
 
-def save(image: Image, order: Order, path: Path, *, overwrite: bool) -> None:
-    """Write an image in the format of the suffix."""
-    from scrfd_trt._files import atomic_file, check_target  # noqa: PLC0415 - these take long to import
+def save(image: Image, order: Order, path: Path, source: str | None, *, overwrite: bool) -> None:
+    """Write an image in the format of the suffix, unless it would replace its source."""
+    from scrfd_trt._files import atomic_file, check_not_input, check_target  # noqa: PLC0415 - these take long to import
     from scrfd_trt._image_files.frames import ImageFrame  # noqa: PLC0415
     from scrfd_trt._image_files.write import write_image  # noqa: PLC0415
 
     check_target(path, overwrite=overwrite)
+    check_not_input(path, source, "image that the faces are of")
     with atomic_file(path, overwrite=overwrite) as file:
         try:
             write_image(file, [ImageFrame(in_order(image, order, "bgr"))], path.suffix)
@@ -57,6 +59,9 @@ def show(image: Image, order: Order) -> None:
     if notebook is not None and hasattr(notebook.get_ipython(), "kernel"):
         notebook.display.display(notebook.display.Image(_jpeg(image, order, MAX_SIDE)))
         return
+    has_display = sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if not has_display:  # the programs would fail, and say so in the terminal only
+        raise OutputError("there is no display here to show an image on; use save() instead")
     from PIL import Image as PilImage  # noqa: PLC0415 - slow to import
     from PIL import ImageShow  # noqa: PLC0415
 

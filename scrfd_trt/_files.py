@@ -53,6 +53,15 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"cannot write {path}: the folder is write-protected; name another one")
 
 
+def check_not_input(path: str | os.PathLike[str], source: str | os.PathLike[str] | None, what: str = "input") -> None:
+    """Raise OptionError if a file to write is one that is read, by another name or not."""
+    is_same = False
+    with suppress(OSError, ValueError):  # there is no such file, or one of them is an address
+        is_same = source is not None and os.path.samefile(path, source)  # noqa: PTH121
+    if is_same:
+        raise OptionError(f"{path} is the {what}; name another file")
+
+
 @contextmanager
 def parts_owned_by(owner: str) -> Iterator[None]:
     """Let the names of all temporary files of the process begin with their owner in the block."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PydanticUserError, ValidationError
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PydanticUserError,
+    ValidationError,
+    field_validator,
+)
 
 from scrfd_trt._option_names import unknown_option
 from scrfd_trt.errors import OptionError, one_line, shown
+
+logger = logging.getLogger("scrfd_trt")
 
 MAX_PLAIN = 1e12
 BOUNDS = {"le": "be at most", "ge": "be at least", "lt": "be below", "gt": "be above"}
@@ -113,19 +126,34 @@ def _plain(number: float) -> str:
     return f"{number:.0f}" if number.is_integer() and abs(number) < MAX_PLAIN else f"{number:g}"
 
 
+def whole_number(value: object) -> object:
+    """Refuse text, and true and false, which pydantic would convert; return anything else, to be checked."""
+    if isinstance(value, (str, bytes, bool)):
+        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic explains ValueError
+    return value
+
+
 def _as_scale(value: object) -> object:
-    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return (value, value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else value
+
+
+def _as_tuple(value: object) -> object:
+    if isinstance(value, (int, np.integer)) or (isinstance(value, np.ndarray) and not value.ndim):
+        return (value.item() if isinstance(value, (np.ndarray, np.integer)) else value,)
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
+        return value
+    return tuple(value)
 
 
 def _as_scales(value: object) -> object:
-    if isinstance(value, int):
-        return (value,)
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
-        return value
-    try:
-        return tuple(value)
-    except TypeError:  # an array without dimensions
-        return value
+    """Return a tuple; log that two numbers are two passes where they look like width and height."""
+    scales = _as_tuple(value)
+    if isinstance(value, tuple) and [type(side) for side in value] == [int, int]:
+        low, high = sorted(value)
+        if low < high < 2 * low:
+            text = "scales=%s are two passes, of %d×%d and %d×%d; one pass of this width and height is scales=[%s]"
+            logger.warning(text, value, value[0], value[0], value[1], value[1], value)
+    return scales
 
 
 def _once_each(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -145,7 +173,7 @@ Scales = Annotated[
 
 
 Rotations = Annotated[
-    tuple[Literal[90, 180, 270], ...], BeforeValidator(_as_scales), AfterValidator(_once_each), Field(max_length=3)
+    tuple[Literal[90, 180, 270], ...], BeforeValidator(_as_tuple), AfterValidator(_once_each), Field(max_length=3)
 ]
 """Degrees clockwise."""
 
@@ -183,11 +211,13 @@ class DetectorOptions(OptionsModel):
         Maximum number of images per run of the model in ``detect_batch``, if the model has a batch axis.
     """
 
-    threshold: float = Field(0.5, ge=0.0, le=1.0)
-    iou: float = Field(0.4, ge=0.0, le=1.0)
+    threshold: float = Field(0.5, strict=True, ge=0.0, le=1.0)
+    iou: float = Field(0.4, strict=True, ge=0.0, le=1.0)
     scales: Scales | None = None
-    min_face: float | None = Field(None, ge=4.0)
+    min_face: float | None = Field(None, strict=True, ge=4.0)
     rotations: Rotations = ()
     max_faces: int | None = Field(None, ge=1)
     color: Literal["bgr", "rgb", "nv12"] = "bgr"
     max_batch: int = Field(8, ge=1, le=1024)
+
+    _whole = field_validator("max_faces", "max_batch", mode="before")(whole_number)

@@ -30,10 +30,23 @@ def test_columns_have_the_documented_types():
     assert "4 faces in 640×480" in repr(found)
 
 
-def test_rows_are_sorted_by_score_together():
+def test_rows_keep_the_order_that_the_caller_gives():
     found = Detections([[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]], [0.2, 0.9, 0.5], image_size=SIZE)
-    assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.2])
-    assert found.boxes[:, 2].tolist() == [2, 3, 1]
+    assert found.boxes[:, 2].tolist() == [1, 2, 3]
+    assert found[found.areas.argsort()[::-1]].boxes[:, 2].tolist() == [3, 2, 1]
+    assert found[::-1].scores.tolist() == pytest.approx([0.5, 0.9, 0.2])
+    assert found[[2, 0]].boxes[:, 2].tolist() == [3, 1]
+    assert Detections.concat([found[1:], found[:1]]).boxes[:, 2].tolist() == [2, 3, 1]
+    assert Detections.from_rows(found, SIZE) == Detections.from_json(found.to_json()) == found
+    assert found.nms().boxes[:, 2].tolist() == [2, 1]
+    assert "best score 0.90" in repr(found)
+
+
+def test_json_of_scores_that_are_no_shares_is_refused():
+    found = some()
+    found.scores *= 2
+    with pytest.raises(DetectionsError, match="scores must lie between 0 and 1"):
+        found.to_json()
 
 
 def test_rows_are_detections():

@@ -16,12 +16,12 @@ def tracked(**columns: object) -> Detections:
     return Detections(BOXES, [0.5, 0.9, 0.7], **about)
 
 
-def test_track_ids_are_sorted_with_their_rows():
-    faces = tracked()
+def test_track_ids_are_those_of_their_rows():
+    faces = tracked()[[1, 2, 0]]
     assert faces.track_ids.tolist() == [8, 9, 7]
     assert faces.track_ids.dtype == np.int64
     assert faces[faces.scores < 0.8].track_ids.tolist() == [9, 7]
-    assert faces[::-1].track_ids.tolist() == [8, 9, 7], "rows are sorted by score"
+    assert faces[::-1].track_ids.tolist() == [7, 9, 8]
     assert faces[[2]].pts_seconds == 1.5
     assert [face.track_id for face in faces] == [8, 9, 7]
     assert Detections.from_rows(faces, faces.image_size).track_ids.tolist() == [8, 9, 7]
@@ -59,9 +59,7 @@ def test_json_keeps_track_ids_and_time():
         '{"image_size": [9, 9], "track_ids": [3, 4], "faces": ['
         '{"box": [0, 0, 1, 1], "score": 0.2}, {"box": [1, 1, 2, 2], "score": 0.8}]}'
     )
-    assert Detections.from_json(unsorted).track_ids.tolist() == [4, 3]
-    alike = unsorted.replace("0.2", "0.90000001").replace("0.8}", "0.90000002}")  # the same float32
-    assert Detections.from_json(alike).track_ids.tolist() == [3, 4]
+    assert Detections.from_json(unsorted).track_ids.tolist() == [3, 4]
     with pytest.raises(DetectionsError, match=r"must have shape \(2,\), not"):
         Detections.from_json(unsorted.replace("[3, 4]", "[3]"))
 

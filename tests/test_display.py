@@ -66,12 +66,17 @@ def test_save(tmp_path):
         FACES.save(tmp_path / "faces.xyz", IMAGE)
     with pytest.raises(OptionError, match=r"there is no folder .*new; create it first"):
         FACES.save(tmp_path / "new/faces.png", IMAGE)
+    found = FACES[:]
+    found.source = str(path)
+    with pytest.raises(OptionError, match=r"faces\.png is the image that the faces are of; name another file"):
+        found.save(path, IMAGE, overwrite=True)
 
 
 def test_show_uses_the_notebook_or_a_program(monkeypatch):
     from PIL import ImageShow
 
     shown = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(ImageShow, "show", lambda picture: not shown.append(picture))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
     FACES.show(IMAGE)
@@ -87,6 +92,11 @@ def test_show_uses_the_notebook_or_a_program(monkeypatch):
     monkeypatch.setattr(ImageShow, "show", lambda picture: False)
     with pytest.raises(OutputError, match="no program here that shows pictures"):
         FACES.show(IMAGE)
+    if sys.platform == "linux":
+        monkeypatch.delenv("DISPLAY")
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        with pytest.raises(OutputError, match="no display here to show an image on; use save"):
+            FACES.show(IMAGE)
 
 
 def test_notebooks_show_a_table():

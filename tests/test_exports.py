@@ -98,7 +98,7 @@ def test_masks_by_size_and_region():
 def test_joined_detections_without_repeated_faces():
     faces, tracked, empty = FACES.values()
     both = Detections.concat([faces, empty, faces])
-    assert both.scores.tolist() == sorted(faces.scores.tolist() * 2, reverse=True)
+    assert both.scores.tolist() == faces.scores.tolist() * 2
     assert both.nms() == faces
     assert len(both.nms(iou=1.0)) == 4
     assert Detections.concat([tracked, tracked]).pts_seconds == 0.25

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 import overlays
@@ -121,6 +122,15 @@ def test_names_of_other_libraries_are_answered(options, message):
             "overlays.create('boxes', box_color=(255, 0, 0))",
             "overlay 'boxes': box_color: use '#ff0000' if these numbers are RGB, '#0000ff' if they are BGR (it is ",
         ),
+        (
+            "overlays.create('blur')(PIL.Image.fromarray(image), faces)",
+            "the image is a Pillow image: pass numpy.asarray(P",
+        ),
+        ("overlays.create('blur')(image / 255, faces)", "an image must have shape (H, W, 3) and type uint8, not (720"),
+        ("SCRFDDetector(threshold=True)", "threshold: must be a number (it is True)"),
+        ("SCRFDDetector(threshold='0.4')", "threshold: must be a number (it is '0.4')"),
+        ("SCRFDDetector(max_faces=True)", "max_faces: must be a whole number (it is True)"),
+        ("scrfd_trt.video.TrackingOptions(every='2')", "every: must be a whole number (it is '2')"),
         ("overlays.create('mosaic')", "no overlay 'mosaic'; did you mean 'pixelate'?"),
         ("overlays.create('pixelate', size=9)", "overlay 'pixelate': no option 'size'; did you mean 'block'?"),
         (
@@ -143,7 +153,14 @@ def test_wrong_calls_are_answered_in_one_line(root, line, message):
     row = Detection((1000, 9, 1100, 99), 0.5)
     names: dict[str, Any] = {"overlays": overlays, "scrfd_trt": scrfd_trt, "image": np.zeros((720, 1280, 3), np.uint8)}
     with SCRFDDetector.from_backend(RecordedBackend(root / "tests/data/recorded/500m_fp16.npz")) as detector:
-        names |= {"Detection": Detection, "Detections": Detections, "detector": detector, "row": row}
+        names |= {
+            "PIL": PIL,
+            "SCRFDDetector": SCRFDDetector,
+            "Detection": Detection,
+            "Detections": Detections,
+            "detector": detector,
+            "row": row,
+        }
         with pytest.raises((ScrfdError, AttributeError)) as caught:
             eval(line, names | {"faces": Detections.from_rows([row], (1280, 720))})
     assert str(caught.value).startswith(message)
@@ -206,6 +223,20 @@ def test_arguments_without_names_and_batches_of_streams(root):
         pytest.raises(OptionError, match=r"^batch_size: did you mean batch\?$"),
     ):
         detector.stream([], batch_size=2)  # type: ignore[call-overload]
+
+
+def test_two_numbers_that_look_like_a_size_are_named(caplog):
+    for scales in ((128, 640), [640, 480], ((640, 480),)):
+        DetectorOptions(scales=scales)
+    assert not caplog.text
+    DetectorOptions(scales=(640, 480))
+    assert (
+        "are two passes, of 640×640 and 480×480; one pass of this width and height is scales=[(640, 480)]"
+        in caplog.text
+    )
+    assert (
+        DetectorOptions(scales=np.int64(640)).scales == DetectorOptions(scales=np.array([640])).scales == ((640, 640),)
+    )
 
 
 def test_docs_list_all_names_of_other_libraries(root: Path):

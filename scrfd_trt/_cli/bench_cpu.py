@@ -124,7 +124,7 @@ class StagedDetection:
             found = merge(candidates)
             kept = found.select(nms(found.boxes, found.scores, self.options.iou)[: self.options.max_faces])
         with _add_time(seconds, "result"):
-            faces = Detections(kept.boxes, kept.scores, kept.landmarks, image_size=source)
+            faces = Detections(kept.boxes, kept.scores, kept.landmarks, image_size=source)._by_score()
         return faces, seconds
 
 

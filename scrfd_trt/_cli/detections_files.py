@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from scrfd_trt._cli.inputs import Source, same_file_key
 from scrfd_trt._cli.options import CopySettings, DetectionsFileArgs
 from scrfd_trt._files import temporary_folder
 from scrfd_trt.errors import OptionError
-from scrfd_trt.video import FacesReader, TrackSelection
+from scrfd_trt.video import FacesReader
 from scrfd_trt.video._detections_file import FACES_SUFFIX
-from scrfd_trt.video._two_pass import summarize
+from scrfd_trt.video._selection import missing_tracks
 
 
 def check_inputs(
@@ -38,11 +38,9 @@ def check_inputs(
             reader.check_selection(selection)
     if sources and not has_videos and any(cover.pts_seconds for cover in selection.covers):
         raise OptionError("photographs have no time; leave out what follows '@' in --cover")
-    if files.detections and selection.selected_tracks:
-        known = faces.tracks if faces is not None else _all_tracks(files.detections)
-        if message := missing_tracks(selection, known):
-            hint = "" if known or faces is None else '; put "track": 1 in each face to select it'
-            raise OptionError(f"{files.detections}: {message}{hint}")
+    if faces is not None and (message := missing_tracks(selection, faces.tracks)):
+        hint = "" if faces.tracks else '; put "track": 1 in each face to select it'
+        raise OptionError(f"{files.detections}: {message}{hint}")
     return faces
 
 
@@ -61,32 +59,6 @@ def check_files(files: DetectionsFileArgs, others: Mapping[str, Path | None], *,
             f"--save-detections {target}: the format is JSON lines; name a file that ends in {FACES_SUFFIX}"
         )
     outputs.check_free(target, kind="text", overwrite=overwrite)
-
-
-def _all_tracks(path: Path) -> set[int]:
-    summary = summarize(path)
-    return {*summary.tracks, *summary.dropped}
-
-
-def missing_tracks(selection: TrackSelection, known: Iterable[int]) -> str:
-    """Return a message on selected tracks that do not exist, or an empty string."""
-    existing = sorted(known)
-    missing = sorted(selection.selected_tracks.difference(existing))
-    if not missing:
-        return ""
-    hint = f"the tracks are: {_ranges(existing)}" if existing else "there are no tracks"
-    return f"there is no track {', '.join(map(str, missing))}; {hint}"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return ``1-3, 7`` for sorted numbers."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 @contextmanager

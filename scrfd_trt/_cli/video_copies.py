@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from scrfd_trt import _devices, _files
 from scrfd_trt._cli import console, outputs, signals
-from scrfd_trt._cli.detections_files import missing_tracks, path_or_temporary
+from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.options import CopySettings
 from scrfd_trt._cli.progress import show_progress
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._jobs.processes import Calls, LostProcessError, Report, serve, spawned, unblock_signals
 from scrfd_trt._jobs.profile import add_measured, profiled
-from scrfd_trt.errors import OptionError, ScrfdError, VideoError
+from scrfd_trt.errors import ScrfdError, VideoError
 from scrfd_trt.video import FacesReader, Summary, open_source, render_video
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._copy_search import render_verified
 from scrfd_trt.video._first_pass import frame_device
+from scrfd_trt.video._selection import check_tracks
 from scrfd_trt.video._two_pass import ProgressCallback, try_output
 from scrfd_trt.video._writer import Watch
 
@@ -163,8 +164,7 @@ def _copy(
             shutil.copyfile(files.detections, detections)  # faces are added to it
         elif detector is not None:
             found = settings.detect(path, detections, detector, report, settings.selection)
-            if message := missing_tracks(settings.selection, {*found.tracks, *found.dropped}):
-                raise OptionError(message, subject=str(path))
+            check_tracks(settings.selection, {*found.tracks, *found.dropped}, path)
             if settings.selection.selected_tracks and not settings.quiet:
                 text = "track numbers are those of this run; 'scrfd-trt tracks --save-detections FILE' keeps them"
                 console.warning(f"{path}: {text} for --detections FILE")

@@ -33,7 +33,7 @@ from scrfd_trt._engine.progress import (
     stage,
     start,
 )
-from scrfd_trt._files import check_target, write_files
+from scrfd_trt._files import check_not_input, check_target, write_files
 from scrfd_trt._tensors import ShapeRange
 from scrfd_trt._version import __version__
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
@@ -68,6 +68,7 @@ def write_engine(
     targets = (target, record_path(target))
     for path in targets:
         check_target(path, overwrite=overwrite)
+        check_not_input(path, onnx)
     flavour = flavour or flavours.choose(can_build=True)
     gpu = gpu_for(flavour, device)
     build_options.check_supported(flavour, options, gpu)
@@ -115,6 +116,7 @@ def write_quantized(
     """Quantize a model for ONNX Runtime on CPUs, write it, and return ``out``."""
     target = Path(out)
     check_target(target, overwrite=overwrite)
+    check_not_input(target, onnx)
     if options.precision != "int8":
         message = f"{target.name} is a name for an ONNX model, which requires precision int8; engines are .plan files"
         raise OptionError(message, fields=["precision"], value=options.precision)

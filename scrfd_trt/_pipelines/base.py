@@ -136,7 +136,7 @@ def look_again(
     candidates = merge(parts)
     aside = np.arange(len(candidates)) >= len(faces)
     kept = candidates.select(keep(candidates, aside, limits[0])[: limits[1]])
-    return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=faces.image_size)
+    return Detections(kept.boxes, kept.scores, kept.landmarks, image_size=faces.image_size)._by_score()
 
 
 def _candidates(faces: Detections) -> Candidates:
@@ -146,7 +146,7 @@ def _candidates(faces: Detections) -> Candidates:
 def validated(faces: Candidates, image_size: tuple[int, int], description: str) -> Outcome:
     """Return faces as detections, or an error; the parameters are those of :func:`merge_passes`."""
     try:
-        return Detections(faces.boxes, faces.scores, faces.landmarks, image_size=image_size)
+        return Detections(faces.boxes, faces.scores, faces.landmarks, image_size=image_size)._by_score()
     except DetectionsError as error:
         failure = BackendError(f"{description}: the model returned invalid values: {error}")
         failure.__cause__ = error

@@ -109,7 +109,7 @@ class FrameFaces:
         return FrameFaces(self.number, self.pts_seconds, self.cut, ids, boxes, scores, landmarks, origins)
 
     def detections(self, size: tuple[int, int]) -> Detections:
-        """Return the faces as the input of overlays; ``size`` is the frame's width and height in pixels."""
+        """Return the faces, highest scores first; ``size`` is the frame's width and height in pixels."""
         points = self.landmarks
         return Detections(
             self.boxes,
@@ -118,4 +118,4 @@ class FrameFaces:
             image_size=size,
             track_ids=self.track_ids,
             pts_seconds=self.pts_seconds,
-        )
+        )._by_score()

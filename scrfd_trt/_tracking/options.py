@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, StrictFloat, field_validator
 
-from scrfd_trt._options import OptionsModel
+from scrfd_trt._options import OptionsModel, whole_number
 
 HALF_WINDOW = 4  # frames on either side that contribute to a smoothed box
 MIN_GAP_FRAMES, MIN_EXTENSION_FRAMES = 6, 2
@@ -42,12 +42,16 @@ class TrackingOptions(OptionsModel):
     detector counts if it was opened with one; its own default is for single images.
     """
 
-    threshold: float = Field(0.3, ge=0.0, le=1.0, description="Minimum score of a face that starts a track.")
-    low: float = Field(0.15, ge=0.0, le=1.0, description="Minimum score of a face that continues a track.")
-    bridge: float = Field(1.0, ge=0.0, le=60.0, description="Longest gap between two detections to fill, in seconds.")
-    extend: float = Field(0.2, ge=0.0, le=60.0, description="Extension of tracks at both ends, in seconds.")
+    threshold: StrictFloat = Field(0.3, ge=0.0, le=1.0, description="Minimum score of a face that starts a track.")
+    low: StrictFloat = Field(0.15, ge=0.0, le=1.0, description="Minimum score of a face that continues a track.")
+    bridge: StrictFloat = Field(
+        1.0, ge=0.0, le=60.0, description="Longest gap between two detections to fill, in seconds."
+    )
+    extend: StrictFloat = Field(0.2, ge=0.0, le=60.0, description="Extension of tracks at both ends, in seconds.")
     smooth: bool = Field(True, description="Smooth boxes and landmarks over time.")
     every: int = Field(1, ge=1, le=1000, description="Detect faces in every n-th frame only, and fill the rest.")
+
+    _whole = field_validator("every", mode="before")(whole_number)
 
     @property
     def detection_threshold(self) -> float:

@@ -119,7 +119,7 @@ class Tracker:
             ends = self._tracks.table["end"]
             ends[ends > self._old_end] = self._old_end
         if detections is not None and len(detections):
-            self._link(pending, detections)
+            self._link(pending, detections._by_score())
         while self._is_due():
             self._due.append(self._pending.popleft())
         yield from self._pop(MAX_DUE if self._delay is None else 1)

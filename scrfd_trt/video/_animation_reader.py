@@ -13,7 +13,7 @@ from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
 from scrfd_trt._image_files.read import START_BYTES, frame_seconds, image_kind
 from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, VideoError
 from scrfd_trt.video import _pyav
-from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, FrameReader, Source, VideoInfo
+from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Frame, FrameReader, Source, VideoInfo, check_unread
 
 KINDS = ("gif", "png", "webp", "avif", "heic")
 LIMITS: ContextVar[Limits] = ContextVar("LIMITS", default=Limits(option=""))  # noqa: B039 - it is frozen
@@ -103,7 +103,8 @@ class AnimationReader(FrameReader):
         self._items = self._decode()
 
     def items(self) -> Iterator[Any]:
-        """Yield the frames; raise VideoError if one is damaged, and ClosedError after ``close()``."""
+        """Yield the frames; raise VideoError if one is damaged, and ClosedError after ``close()`` or the end."""
+        check_unread(self._items)
         for item in self._items:  # noqa: UP028 - yield from would end them for good where a caller stops early
             yield item
 

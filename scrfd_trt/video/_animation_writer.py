@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._files import atomic_file
+from scrfd_trt._files import atomic_file, check_not_input
 from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, format_suffix, storable, write_image
@@ -60,6 +60,7 @@ class AnimationWriter(OutputWriter):
         keep_location: bool = False,
     ) -> None:
         self.path = Path(path)
+        check_not_input(path, reader.name)
         with self._about():
             check_animation(format_suffix(self.path.suffix), reader.file.size)
         self._file, self._quality = reader.file, (options or EncodeOptions()).quality

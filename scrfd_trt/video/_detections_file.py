@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from typing_extensions import NotRequired, TypedDict
 
-from scrfd_trt._files import atomic_file, atomic_path, output_errors
+from scrfd_trt._files import atomic_file, atomic_path, check_not_input, output_errors
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt._option_names import explained_options
 from scrfd_trt._options import reason
@@ -34,6 +34,7 @@ from scrfd_trt.video._selection import (
     TrackSelection,
     add_covers,
     check_covers,
+    check_tracks,
     format_spans,
     join_spans,
 )
@@ -217,6 +218,7 @@ class FacesWriter:
         overwrite: bool = False,
     ) -> None:
         self.path, covers = Path(path), tuple(covers)
+        check_not_input(path, info.name)
         check_covers(covers, info.size)
         header = Header(
             video=os.fsencode(Path(info.name).name).decode("utf-8", "replace"),
@@ -399,8 +401,10 @@ class FacesReader:
     def check_selection(self, selection: TrackSelection) -> None:
         """Raise ``DetectionsError`` if faces would be covered at times in which none were detected.
 
-        Raises ``OptionError`` for a cover outside of the frames.
+        Raises ``OptionError`` for a track that does not exist, and a cover outside of the frames.
         """
+        if selection.selected_tracks:
+            check_tracks(selection, {int(track) for frame in self for track in frame.track_ids}, self.path)
         check_covers(selection.covers, self.header.size)
         detected, covered = self.header.detected_spans, selection.covered_spans
         by_hand = [cover.span for cover in (*selection.covers, *self.header.covers)]

@@ -6,9 +6,9 @@ import re
 from fractions import Fraction
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from scrfd_trt._options import OptionsModel
+from scrfd_trt._options import OptionsModel, whole_number
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._colors import LAYOUTS, NO_HDR, HdrMetadata
@@ -72,6 +72,8 @@ class EncodeOptions(OptionsModel):
     pixel_format: str | None = None
     audio: Audio = "auto"
     subtitles: bool = True
+
+    _whole = field_validator("crf", "quality", mode="before")(whole_number)
 
 
 def encoder_name(options: EncodeOptions, suffix: str, info: VideoInfo) -> str:

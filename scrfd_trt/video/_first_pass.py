@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -30,7 +31,9 @@ from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._nvdec import PendingPreview, Previewer, finished
 from scrfd_trt.video._reader import Frame
 from scrfd_trt.video._second_look import SecondLook
-from scrfd_trt.video._selection import Span, is_within
+from scrfd_trt.video._selection import Span, format_spans, is_within
+
+logger = logging.getLogger("scrfd_trt")
 
 THUMBNAIL_LINES = 160  # lines of a plane above which a thumbnail is made from every 2nd, 3rd, … line and column
 GPU_BYTES, HOST_BYTES = 128 << 20, 24 << 20
@@ -134,9 +137,13 @@ def find_faces(
     if not hasattr(reader, "info"):
         raise OptionError(f"reader is {shown(reader)}; open it with VideoReader")
     options = tracking_of(detector, tracking)
+    is_empty = bool(spans)
     with closing(track_faces(reader, detector, options, delay=delay, keep=False, spans=spans)) as found:
         for _, faces in found:
+            is_empty = is_empty and not is_within(faces.pts_seconds, spans or ())
             yield faces
+    if is_empty:
+        logger.warning("%s: no frame lies %s, so no face is detected", reader.info.name, format_spans(spans or ()))
 
 
 def track_faces(

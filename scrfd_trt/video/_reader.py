@@ -369,8 +369,10 @@ class VideoReader(FrameReader):
         VideoError
             If a frame is damaged (unless ``damaged="keep"``), or the video ends early; the message names the frame.
         ClosedError
-            After ``close()``.
+            After ``close()``, and after the end or an error: open the video again.
         """
+        if not self._pending:
+            check_unread(self._items)
         while self._pending:
             yield self._pending.pop(0)
         for item in self._items:  # noqa: UP028 - yield from would end them for good where a caller stops early
@@ -518,6 +520,12 @@ class VideoReader(FrameReader):
             self._closed = True
             self.container.close()
             self._checking.close()
+
+
+def check_unread(items: Any) -> None:
+    """Raise ClosedError if a generator has ended: a second loop over a reader would see no frame."""
+    if items.gi_frame is None:
+        raise ClosedError("the video has been read to its end; open it again to read it again")
 
 
 def _start(container: Any, first: Fraction) -> Fraction:

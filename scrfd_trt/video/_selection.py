@@ -17,6 +17,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._options import OptionsModel
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt.errors import DetectionsError, OptionError
+from scrfd_trt.video._reader import Source
 from scrfd_trt.video._timestamps import format_time
 
 Region = tuple[float, float, float, float]  # x, y, width and height in pixels of the upright frame
@@ -233,6 +234,33 @@ class TrackSelection(OptionsModel):
     def _covers_tracks(self, track_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         covered = ~np.isin(track_ids, list(self.except_tracks | self.drop_tracks))
         return covered & np.isin(track_ids, list(self.only_tracks)) if self.only_tracks else covered
+
+
+def missing_tracks(selection: TrackSelection, known: Iterable[int]) -> str:
+    """Return a message on selected tracks that do not exist, or an empty string."""
+    existing = sorted(known)
+    missing = sorted(selection.selected_tracks.difference(existing))
+    if not missing:
+        return ""
+    hint = f"the tracks are: {_ranges(existing)}" if existing else "there are no tracks"
+    return f"there is no track {', '.join(map(str, missing))}; {hint}"
+
+
+def check_tracks(selection: TrackSelection, known: Iterable[int], name: Source) -> None:
+    """Raise OptionError for selected tracks that do not exist in ``name``: faces would be left uncovered."""
+    if message := missing_tracks(selection, known):
+        raise OptionError(message, subject=str(name))
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Return ``1-3, 7`` for sorted numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _is_inside(boxes: NDArray[np.floating[Any]], regions: tuple[Region, ...]) -> NDArray[np.bool_]:

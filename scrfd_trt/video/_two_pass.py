@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scrfd_trt._files import temporary_folder
+from scrfd_trt._files import check_not_input, temporary_folder
 from scrfd_trt._jobs.profile import measured, measured_items
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._option_names import explained_options
@@ -35,6 +35,7 @@ from scrfd_trt.video._selection import (
     Span,
     TrackSelection,
     add_covers,
+    check_tracks,
     format_spans,
     is_within,
     join_spans,
@@ -228,12 +229,13 @@ def render_video(
     Raises
     ------
     VideoError, OutputError, OptionError
-        If the video cannot be read, the output cannot be written, a selected span or cover has no frame, or a cover
-        lies outside of the frames; no output is left then.
+        If the video cannot be read, the output cannot be written or is the video itself, a selected track does not
+        exist, a selected span or cover has no frame, or a cover lies outside of the frames; no output is left then.
     DetectionsError
         If the faces belong to another video.
     """
     check_overlay(overlay)
+    check_not_input(output, faces_file, "detections file")
     encode, chosen = encode or EncodeOptions(), selection or TrackSelection()
     kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
     device = "cpu" if gpu_overlay(overlay) is None else device
@@ -347,6 +349,7 @@ def overlay_video(
         As for :func:`detect_video` and :func:`render_video`.
     """
     check_overlay(overlay)
+    check_not_input(output, faces_file, "detections file")
     chosen = selection or TrackSelection()
     how: dict[str, Any] = {"overwrite": overwrite, "damaged": damaged, "progress": progress}
     kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
@@ -354,7 +357,7 @@ def overlay_video(
         if faces_file is None:
             faces_file = stack.enter_context(temporary_folder(Path(output).parent)) / f"clip{FACES_SUFFIX}"
         constant_rate = try_output(source, output, encode, overwrite=overwrite, damaged=damaged)
-        _, device = _detect(
+        found, device = _detect(
             source,
             faces_file,
             detector,
@@ -365,6 +368,7 @@ def overlay_video(
             constant_rate=constant_rate,
             **how,
         )
+        check_tracks(chosen, {*found.tracks, *found.dropped}, source)
         how |= {"device": device, **kept}  # where NVDEC cannot decode, it is not tried again
         return render_video(source, output, faces_file, overlay, selection=chosen, encode=encode, **how)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
-from scrfd_trt._files import atomic_path
+from scrfd_trt._files import atomic_path, check_not_input
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import ClosedError, OptionError, OutputError
@@ -149,7 +149,7 @@ class VideoWriter(OutputWriter):
     reader
         The video whose frames are written: its size, times, colours and extra streams are used.
     overwrite
-        Whether an existing file may be replaced.
+        Whether an existing file may be replaced; the video of ``reader`` never is.
     keep_metadata
         Whether title, artist, copyright, credit, date, camera, lens and the titles of streams and chapters are copied.
         The language of audio and subtitles and the times of chapters always are; live sources have none of these.
@@ -194,6 +194,7 @@ class VideoWriter(OutputWriter):
         self._reader = reader
         self._canvas = Canvas()
         check_suffix(self.path)
+        check_not_input(self.path, reader.name)
         options = options or EncodeOptions()
         plans = _extra_streams.plan(reader.extra_streams, self.path.suffix, options, str(self.path))
         source = reader.container.metadata if isinstance(reader, VideoReader) else {}

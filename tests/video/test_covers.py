@@ -15,15 +15,18 @@ import pytest
 import overlays
 from scrfd_trt import Detections
 from scrfd_trt._cli.video_report import report_lines
-from scrfd_trt.errors import DetectionsError, OptionError
+from scrfd_trt.errors import ClosedError, DetectionsError, OptionError
 from scrfd_trt.video import (
     Cover,
     FacesReader,
+    FacesWriter,
     FrameFaces,
     Summary,
     TrackSelection,
     VideoReader,
+    VideoWriter,
     detect_video,
+    find_faces,
     overlay_video,
     render_video,
 )
@@ -191,3 +194,44 @@ def test_faces_with_and_without_landmarks_are_joined() -> None:
     summary = Summary((64, 48), 0.5)
     summary.add(both)
     assert (len(summary.tracks), summary.by_hand) == (2, 1)
+
+
+def test_a_video_is_never_replaced_by_what_is_made_of_it(grey: Path, tmp_path: Path) -> None:
+    before, faces, link = grey.read_bytes(), tmp_path / "a.faces.jsonl", tmp_path / "link.mkv"
+    detect_video(grey, faces, OneFace())
+    link.hardlink_to(grey)
+    blur = overlays.create("blur")
+    how: dict[str, Any] = {"overwrite": True}
+    with VideoReader(grey) as reader:
+        for call in (
+            lambda: overlay_video(grey, link, OneFace(), blur, **how),
+            lambda: overlay_video(grey, grey, OneFace(), blur, **how),
+            lambda: render_video(grey, grey, faces, blur, **how),
+            lambda: detect_video(grey, grey, OneFace(), **how),
+            lambda: FacesWriter(grey, reader.info, **how),
+            lambda: VideoWriter(grey, reader, **how),
+            lambda: render_video(grey, faces, faces, blur, **how),
+        ):
+            with pytest.raises(OptionError, match=r" is the (input|detections file); name another file$"):
+                call()
+    assert grey.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.faces.jsonl", "grey.mkv", "link.mkv"]
+
+
+@pytest.mark.parametrize("option", ["only_tracks", "except_tracks", "drop_tracks"])
+def test_a_selected_track_that_does_not_exist_is_an_error(grey: Path, tmp_path: Path, option: str) -> None:
+    faces, out = tmp_path / "a.faces.jsonl", tmp_path / "out.mkv"
+    selection = TrackSelection(**{option: {1, 99}})
+    with pytest.raises(OptionError, match=r"grey\.mkv: there is no track 99; the tracks are: 1$"):
+        overlay_video(grey, out, OneFace(), overlays.create("blur"), selection=selection, faces_file=faces)
+    with pytest.raises(OptionError, match=r"faces\.jsonl: there is no track 99; the tracks are: 1$"):
+        render_video(grey, out, faces, overlays.create("blur"), selection=selection)
+    assert not out.exists()
+
+
+def test_a_reader_that_was_read_refuses_to_be_read_again(grey: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with VideoReader(grey) as reader:
+        assert len(list(find_faces(reader, OneFace(), spans=[(5, 9)]))) == 6
+        assert "no frame lies from 0:05.00 to 0:09.00, so no face is detected" in caplog.text
+        with pytest.raises(ClosedError, match=r"has been read to its end; open it again"):
+            list(find_faces(reader, OneFace()))

@@ -84,7 +84,7 @@ class DeviceDetections:
             with self._device.current():
                 copy("copying faces from the GPU", rows.ctypes.data, int(self._memory.handle), rows.nbytes)
         points = rows[:, 5:15].reshape(-1, 5, 2) if self._has_landmarks else None
-        return Detections(rows[:, :4], rows[:, 4], points, image_size=self.image_size)
+        return Detections(rows[:, :4], rows[:, 4], points, image_size=self.image_size)._by_score()
 
     def _view(self, first: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
         return export(self._memory, 4 * first, shape, strides)
