@@ -35,7 +35,7 @@ WIDTHS = {"score": 1, "bbox": 4, "kps": 10}
 PRIMARY, OTHER = 0x1000, 0x2000
 SCRATCH = 5 * 2**20
 RELAXED = 2
-UNSAFE = {"cuMemAlloc", "cuMemFree", "cuMemHostAlloc", "cuMemFreeHost"}
+UNSAFE = {"cuMemAlloc", "cuMemFree", "cuMemHostAlloc", "cuMemFreeHost", "cuMemHostRegister", "cuMemHostUnregister"}
 """What a thread that captures may not call."""
 
 WITHIN_GRAPH = 1  # CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL
@@ -297,6 +297,16 @@ class FakeDriver:
 
     def cuMemHostAlloc(self, size, flags):
         return self._allocate("cuMemHostAlloc", size, self.gpu.pinned)
+
+    def cuMemHostRegister(self, address, size, flags):
+        status = self.gpu.check("cuMemHostRegister")
+        assert address % 4096 == size % 4096 == 0, "blocks must not share pages"
+        if not status:
+            self.gpu.pinned[address] = (ctypes.c_ubyte * size).from_address(address)
+        return (status,)
+
+    def cuMemHostUnregister(self, address):
+        return self._free("cuMemHostUnregister", address, self.gpu.pinned)
 
     def cuMemFree(self, address):
         return self._free("cuMemFree", address, self.gpu.memory)

@@ -44,6 +44,7 @@ class FileFinder:
 
     faces: ImageFaces
     batch: int = 1
+    device: str = "cpu"
 
     def find(self, source: Source, image: Image, page: int) -> tuple[Detections, float | None, Timings | None]:
         return self.faces.find(source, image, page), None, None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,9 @@ from scrfd_trt.errors import BackendError, OptionError, ScrfdError
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
 
-PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: page-locked for every GPU of the process
+log = logging.getLogger("scrfd_trt")
+
+PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE and CU_MEMHOSTREGISTER_PORTABLE: page-locked for every GPU of the process
 MIB = 2**20
 
 
@@ -69,6 +73,36 @@ def pinned_array(shape: tuple[int, ...], device: Device) -> NDArray[np.uint8]:
         raise OptionError(f"shape must be whole numbers of at least 1, not {shape!r}")
     with device.current():
         return view(pinned_memory(math.prod(shape), device), shape, np.uint8)
+
+
+@contextmanager
+def page_locked(blocks: Sequence[NDArray[np.uint8]], device: Device) -> Iterator[None]:
+    """Page-lock arrays of whole pages one by one, in another thread; those that cannot be are used as they are."""
+    register, release = driver.bindings().cuMemHostRegister, driver.bindings().cuMemHostUnregister
+    locked: list[int] = []
+    ends = threading.Event()
+
+    def lock() -> None:
+        try:
+            with device.current(), RelaxedCapture():
+                for block in blocks:
+                    if ends.is_set():
+                        break
+                    call("page-locking shared memory", register, block.ctypes.data, block.nbytes, PORTABLE)
+                    locked.append(block.ctypes.data)
+        except ScrfdError as error:
+            log.debug("%d of %d blocks of shared memory are page-locked: %s", len(locked), len(blocks), error)
+
+    thread = threading.Thread(target=lock, name="scrfd-trt-job-lock")
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
+        with suppress(ScrfdError), device.current(), RelaxedCapture():  # the GPU may be lost
+            for address in locked:
+                call("releasing shared memory", release, address)
 
 
 def pinned_address(array: NDArray[Any]) -> int | None:

@@ -55,10 +55,13 @@ INPUT_ERRORS = (
 
 
 class Finder(Protocol):
-    """Finds the faces of images; ``batch`` is the number of those that are in work together."""
+    """Finds the faces of images; ``batch`` is the number of those that are in work together, on ``device``."""
 
     @property
     def batch(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
 
     def find(self, source: Any, image: Image, page: int, /) -> tuple[Detections, float | None, Any]:
         """Return the faces of an image or of one of its pages, from 1 on, and the seconds that this took if known."""
@@ -78,6 +81,10 @@ class ModelFinder:
     """An ``SCRFDDetector``."""
     batch: int = 1
     """Number of images that are detected together."""
+
+    @property
+    def device(self) -> str:
+        return str(self.detector.device)
 
     @classmethod
     def of(cls, detector: Any, batch: int | None, **more: Any) -> Self:
@@ -188,6 +195,8 @@ class ImageJob:
         group = self.decoders.group if self.decoders else 1
         ahead = (2 * workers + min(self.finder.batch, MAX_AHEAD)) // group
         with ExitStack() as stack:
+            if self.decoders is not None:
+                stack.enter_context(self.decoders.page_locked(self.finder.device))
             groups = enumerate(grouped(enumerate(self.sources), group))
             opened = stack.enter_context(mapped(self._open, groups, workers=workers, ahead=ahead))
             stack.enter_context(closing(self._budget))
