@@ -156,6 +156,8 @@ def _read_coco(path: Path, category: int | str | None) -> GroundTruth:
     kinds = {each["id"]: str(each["name"]) for each in data.get("categories", ())}
     kind = _face_category(path, kinds, category)
     for each in data["annotations"]:
+        if each["image_id"] not in faces:
+            raise ValueError(f"an annotation is of an image that is not listed: image_id {each['image_id']}")
         if not kinds or each["category_id"] == kind:
             faces[each["image_id"]].append(each)
     parts = ([each["bbox"] for each in image] for image in faces.values())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from scrfd_trt._formats import Columns, wider_block
@@ -54,7 +54,7 @@ def read_predictions(path: str | Path) -> dict[str, Predictions]:
 def _json_lines(path: Path, lines: list[str]) -> Iterator[tuple[str, Predictions]]:
     for number, line in enumerate(lines, 1):
         try:
-            value = json.loads(line)
+            value = orjson.loads(line)
             if "error" in value:
                 continue
             faces, page = value["faces"], value.get("page", 1)

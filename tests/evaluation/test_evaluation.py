@@ -196,7 +196,7 @@ def test_text_form_and_json_lines_give_the_same_predictions(tmp_path: Path) -> N
     [
         ("a.txt", "a.jpg\n2\n1 2 3 4 0.5\n", "line 1: a name, the number of faces"),
         ("a.jsonl", '{"image": "a.jpg"}', "line 1: these are not the faces"),
-        ("a.jsonl", '{"image": "a.jpg", "faces": [{"box": [1, 2, 3, 4], "score": NaN}]}', "a number is not finite"),
+        ("a.txt", "a.jpg\n1\n1 2 3 4 nan\n", "a number is not finite"),
         ("a.jsonl", "", "no predictions"),
     ],
 )
@@ -227,6 +227,7 @@ def test_invalid_labels_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for text, message in {
         "[]": "not valid",
         '{"images": [{"id": 1}]}': "there is no 'file_name'",
+        '{"images": [], "annotations": [{"image_id": 7}]}': "not listed: image_id 7",
         '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]}': "1 .a., 2",
     }.items():
         (tmp_path / "labels.json").write_text(text)

@@ -16,7 +16,7 @@ from scrfd_trt._cli.batch import Tally
 from scrfd_trt._cli.bench_report import check_plot
 from scrfd_trt._cli.contact_sheet import contact_sheet
 from scrfd_trt._cli.detector import open_detector, parse_rotations
-from scrfd_trt._cli.evaluation_report import Run
+from scrfd_trt._cli.evaluation_report import Runs
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.images import ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source, find_inputs, is_regular_file, same_file_key
@@ -28,7 +28,7 @@ from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._jobs.decoders import decoding_processes
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError
-from scrfd_trt.evaluation import GroundTruth
+from scrfd_trt.evaluation import Evaluation, GroundTruth
 
 THRESHOLD = 0.02
 """As in InsightFace's own evaluation."""
@@ -88,10 +88,10 @@ class FileArgs:
                 outputs.check_image_suffix(path)
             outputs.check_free(path, kind="text" if name == "output" else "image", overwrite=is_own(path))
 
-    def write(self, runs: Sequence[Run], paths: Sequence[str], *, overwrite: bool) -> Iterator[object]:
+    def write(self, runs: Runs, paths: Sequence[str], *, overwrite: bool) -> Iterator[object]:
         """Write the pictures and the text form; yield each path, or what is said about it."""
         if self.save_wider is not None:
-            evaluation.write_wider_face(self.save_wider, runs[0].found.predictions)
+            evaluation.write_wider_face(self.save_wider, next(iter(runs.values())).predictions)
             yield self.save_wider
         if self.plot is not None:
             with outputs.atomic_output(self.plot, kind="image", overwrite=overwrite) as file:
@@ -144,7 +144,7 @@ def evaluate(
         if files.detections is None or files.sheet:
             _check_images(truth, images, paths)
         names = dict(zip(paths, truth.names, strict=True))
-        others = [] if files.against is None else [_judge(truth, files.against, files.against, names)]
+        other = None if files.against is None else _judge(truth, files.against, files.against, names)
         tally = Tally()
         with tally.reported(LeftOut(), strict=False, quiet=messages.quiet):
             rows = files.detections or work.rows or context.with_resource(temporary_folder()) / "predictions.jsonl"
@@ -157,7 +157,11 @@ def evaluate(
                         _detect(
                             left, rows, work, model, detection=detection, image=image, tally=tally, overwrite=overwrite
                         )
-            runs = [_judge(truth, rows, files.detections or files.output or Path(model.model), names), *others]
+            named = files.detections or files.output or Path(model.model)
+            runs = {_run_name(named): _judge(truth, rows, named, names)}
+            if files.against is not None and other is not None:
+                name = _run_name(files.against)
+                runs[f"other {name}" if name in runs else name] = other
             if as_json:
                 console.write_json(evaluation_report.as_dict(runs))
             else:
@@ -216,7 +220,7 @@ def _detect(
                 writer.add_outcome(source.name, outcome)
 
 
-def _judge(truth: GroundTruth, predictions: Path, named: Path, names: Mapping[str, str]) -> Run:
+def _judge(truth: GroundTruth, predictions: Path, named: Path, names: Mapping[str, str]) -> Evaluation:
     """Compare predictions with the labels; ``names`` are those of the images by their paths.
 
     Warns of what makes average precision lower than it should be.
@@ -236,4 +240,9 @@ def _judge(truth: GroundTruth, predictions: Path, named: Path, names: Mapping[st
             f"{named}: the lowest score is {lowest:.2f}, so average precision is lower than it should be; "
             f"detect with --threshold {THRESHOLD}"
         )
-    return Run(named.stem if named.suffix in {".jsonl", ".txt"} else named.name, found)
+    return found
+
+
+def _run_name(path: Path) -> str:
+    """Return the name of a run."""
+    return path.stem if path.suffix in {".jsonl", ".txt"} else path.name
