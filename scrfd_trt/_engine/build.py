@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from scrfd_trt import _devices
 from scrfd_trt._devices import Gpu
@@ -187,6 +187,15 @@ def gpu_for(flavour: Flavour, device: int) -> Gpu | None:
     return found
 
 
+class _Work(NamedTuple):
+    """What a build needs; the parser owns the weights."""
+
+    builder: tensorrt.Builder
+    network: tensorrt.INetworkDefinition
+    parser: tensorrt.OnnxParser
+    config: tensorrt.IBuilderConfig
+
+
 @dataclass
 class _Build:
     """One build, on its own thread from the creation of the builder to the plan."""
@@ -214,21 +223,30 @@ class _Build:
 
     def run(self) -> bytes:
         ranges = self.prepared.ranges if None in self.prepared.input.shape else ()
-        timings: list[bytes] = []
-        # TensorRT 8.6 builds one profile after the other, on one core. Engines of one profile each, built at the same
-        # time, leave their measurements to the engine of all.
-        if len(ranges) > 1 and self.options.timing_cache is not None and not self.supports_progress:
-            works = [start(partial(self._build, (one,), None)) for one in ranges]
-            wait(works)
-            timings = [work.result()[1] for work in works]
-        plan, timing = self._build(ranges, timings)
+        work = self._set_up(ranges, self._measure(ranges))
+        plan = bytes(cast("bytes", self._build(work)))
         if self.options.timing_cache is not None:
-            cache.save_timing_cache(timing, self.options.timing_cache)
+            cache.save_timing_cache(cache.read_timing_cache(work.config), self.options.timing_cache)
         return plan
 
-    def _build(self, ranges: tuple[ShapeRange, ...], timings: Sequence[bytes] | None) -> tuple[bytes, bytes]:
-        """Return an engine with these profiles, and its timing cache; ``timings`` are those of other builds."""
-        with _current(self.device), logs.listen(self.flavour.module) as messages:
+    def _measure(self, ranges: tuple[ShapeRange, ...]) -> list[bytes]:
+        """Build an engine per profile, all at the same time, and return their timing caches."""
+        # TensorRT 8.6 builds one profile after the other, on one core; level 0 measures nothing.
+        options = self.options
+        if len(ranges) < 2 or options.timing_cache is None or self.supports_progress or options.optimization_level == 0:
+            return []
+        # Bindings hold the GIL while TensorRT waits for its locks, and builds need the GIL for the logger. So nothing
+        # is created, read or deleted here while a build runs.
+        works = [self._set_up((one,), None) for one in ranges]
+        builds = [start(partial(self._build, work)) for work in works]
+        wait(builds)
+        for build in builds:
+            build.result()
+        return [cache.read_timing_cache(work.config) for work in works]
+
+    def _set_up(self, ranges: tuple[ShapeRange, ...], timings: Sequence[bytes] | None) -> _Work:
+        """Create a builder, and a network with these profiles; ``timings`` are timing caches of other builds."""
+        with _current(self.device), logs.listen(self.flavour.module) as messages, logs.creating:
             logger = logs.logger(self.flavour.module)
             try:
                 builder = self.api.Builder(logger)
@@ -236,19 +254,21 @@ class _Build:
             except TypeError as error:
                 raise DeviceError(f"{self.flavour} does not start: {messages.reason(str(error))}") from error
             network = builder.create_network(build_options.network_flags(self.flavour))
-            # The parser owns the weights, so it must live until the engine is built.
             parser = self._parse(network, logger, messages)
             config = self._configure(builder, ranges, timings)
             if self.untyped is not None:
                 build_options.prefer_types(network, config, self.flavour, self.options.precision)
-            if self.cancelled.is_set():
-                raise BackendError("the build was cancelled before it began")
-            plan = builder.build_serialized_network(network, config)
-            del parser
+            return _Work(builder, network, parser, config)
+
+    def _build(self, work: _Work) -> tensorrt.IHostMemory:
+        """Return the serialized engine; the bindings release the GIL meanwhile."""
+        if self.cancelled.is_set():
+            raise BackendError("the build was cancelled before it began")
+        with _current(self.device), logs.listen(self.flavour.module) as messages:
+            plan = work.builder.build_serialized_network(work.network, work.config)
             if plan is None:
                 raise BackendError(f"{self.flavour} could not build the engine: {messages.reason()}")
-            timing = b"" if self.options.timing_cache is None else cache.read_timing_cache(config)
-            return bytes(cast("bytes", plan)), timing
+            return plan
 
     def _parse(
         self, network: tensorrt.INetworkDefinition, logger: tensorrt.ILogger, messages: logs.Messages

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from scrfd_trt._devices import Gpu
 from scrfd_trt._engine.build_options import BuildOptions
+from scrfd_trt._engine.calibration import hash_images
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._engine.plan import RECIPE, EngineRecord, hash_file, hash_model, read_record
 from scrfd_trt._files import locked, write_files
@@ -27,6 +28,8 @@ Opened = TypeVar("Opened")
 
 log = logging.getLogger("scrfd_trt")
 
+FILES = ("timing_cache", "calibration")  # options whose paths do not matter
+
 
 @dataclass(frozen=True)
 class EngineKey:
@@ -37,16 +40,17 @@ class EngineKey:
     flavour: Flavour
     gpu: Gpu | None
     options: BuildOptions
+    calibration: str = ""  # hash of the images
 
     @classmethod
     def of(cls, onnx: Path, flavour: Flavour, gpu: Gpu | None, options: BuildOptions) -> EngineKey:
-        """Hash the model; raise ModelNotFoundError if it cannot be read."""
-        return cls(onnx, hash_model(onnx).sha256, flavour, gpu, options)
+        """Hash model and calibration images; raise ModelNotFoundError or OptionError if they cannot be read."""
+        return cls(onnx, hash_model(onnx).sha256, flavour, gpu, options, hash_images(options.calibration))
 
     @property
     def path(self) -> Path:
-        """The engine's path, which is unique to model, GPU, TensorRT and options."""
-        content = f"{self.sha256} {self.options.model_dump_json(exclude={'timing_cache'})}"
+        """The engine's path, which is unique to model, calibration images, GPU, TensorRT and options."""
+        content = f"{self.sha256} {self.calibration} {self.options.model_dump_json(exclude={*FILES})}"
         gpu = re.sub(r"\W+", "-", self.gpu.name) if self.gpu else "any-gpu"
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
         # File systems allow 255 bytes; the key distinguishes models whose names begin alike.
@@ -63,7 +67,7 @@ class EngineKey:
         """Return why an engine with this record does not fit; empty if it does."""
         gpu = None if self.gpu is None else (self.gpu.name, self.gpu.compute_capability)
         built_on = None if record.gpu is None else (record.gpu.name, record.gpu.compute_capability)
-        no_cache = {"timing_cache": None}
+        no_files = dict.fromkeys(FILES)
         pairs = [
             ("the model has changed", record.onnx.sha256, self.sha256),
             ("it was built by {was}, not {now}", record.flavour, self.flavour.name),
@@ -72,8 +76,8 @@ class EngineKey:
             ("the rewriting of models has changed", record.recipe, RECIPE),
             (
                 "the build options have changed",
-                record.options.model_copy(update=no_cache),
-                self.options.model_copy(update=no_cache),
+                record.options.model_copy(update=no_files),
+                self.options.model_copy(update=no_files),
             ),
         ]
         return next((why.format(was=was, now=now) for why, was, now in pairs if was != now), "")

@@ -76,6 +76,10 @@ class _Logger:
             log.log(level, "%s", clean(msg))
 
 
+creating = _forks.Lock()
+"""Held while builders and runtimes are created. TensorRT locks meanwhile, and lets Python log: another thread that then
+creates one waits for TensorRT's lock with the GIL held, without which the first thread cannot go on."""
+
 _loggers: dict[str, Any] = {}
 _lock = _forks.Lock(threading.RLock)  # the garbage collector may end a run in the thread that holds it
 

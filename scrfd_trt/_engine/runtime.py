@@ -191,7 +191,7 @@ def _deserialize(plan: Plan, runner: Runner, device: Device, allow_host_code: bo
 
 def _new_runtime(flavour: Flavour) -> Any:
     advice = "is the NVIDIA driver new enough for this TensorRT? scrfd-trt doctor prints both versions"
-    with logs.listen(flavour.module) as messages:
+    with logs.listen(flavour.module) as messages, logs.creating:
         try:
             runtime = flavour.module.Runtime(logs.logger(flavour.module))
         except BINDING_ERRORS as error:

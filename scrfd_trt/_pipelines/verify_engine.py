@@ -13,7 +13,7 @@ from scrfd_trt import _devices, samples
 from scrfd_trt._cuda import driver, kernels
 from scrfd_trt._cuda.driver import find
 from scrfd_trt._detections import Detections
-from scrfd_trt._engine import face_change
+from scrfd_trt._engine import calibration
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._engine.plan import RTX_CAPABILITIES, dotted, read_header, read_plan
@@ -78,12 +78,12 @@ def check_engine(plan: bytes, prepared: PreparedModel, device: int, source: Path
 
 def verify_int8(pipeline: Pipeline, reference: Pipeline, options: BuildOptions) -> None:
     """Check that an INT8 pipeline finds the faces of the calibration images that the reference finds."""
-    from scrfd_trt._engine.onnx.quantize import calibration_images  # noqa: PLC0415 - needs onnx, which is optional
-
-    images = calibration_images(options.calibration)
-    threshold = face_change.THRESHOLD - face_change.MARGIN
-    found, expected = ([each.detect([image], threshold, None)[0] for image in images] for each in (pipeline, reference))
-    change = face_change.FaceChange.of(expected, found)
+    threshold = calibration.THRESHOLD - calibration.MARGIN
+    faces = [
+        [each.detect([image], threshold, None)[0] for each in (reference, pipeline)]
+        for image in calibration.images(options.calibration)
+    ]
+    change = calibration.FaceChange.of(*zip(*faces, strict=True))
     log.info("INT8 engine: %s", change)
     change.check("the engine", options.max_face_change)
 

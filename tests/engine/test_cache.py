@@ -14,7 +14,7 @@ from scrfd_trt._engine.cache import EngineKey, open_or_build
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._engine.plan import RECIPE, EngineRecord, FileHash, GpuInfo, hash_file, record_path
 from scrfd_trt._tensors import TensorSpec
-from scrfd_trt.errors import BackendError, EngineError, OutputError
+from scrfd_trt.errors import BackendError, EngineError, OptionError, OutputError
 
 H100, A100 = Gpu(0, "NVIDIA H100 80GB HBM3", (9, 0)), Gpu(0, "NVIDIA A100", (8, 0))
 
@@ -110,6 +110,27 @@ def test_other_gpus_and_options_have_their_own_path(onnx, change):
         open_or_build(one, first, read)
         open_or_build(other, second, read)
     assert (first.count, second.count) == (1, 1)
+
+
+def test_calibration_images_matter_by_their_content(onnx, tmp_path):
+    def path_for(name, *contents):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for number, content in enumerate(contents):
+            (folder / f"{number}.jpg").write_bytes(content)
+        key = key_of(onnx, precision="int8", calibration=folder)
+        build = Builder(key)
+        open_or_build(key, build, read)
+        return key.path, build.count
+
+    first, count = path_for("photos", b"one", b"two")
+    assert count == 1
+    assert path_for("same", b"one", b"two") == (first, 0)
+    for contents in ((b"one", b"other"), (b"one", b"two", b"three")):
+        path, count = path_for("photos", *contents)
+        assert (path != first, count) == (True, 1)
+    with pytest.raises(OptionError, match=r"calibration: the folder .*missing cannot be read"):
+        key_of(onnx, precision="int8", calibration=tmp_path / "missing")
 
 
 def test_changed_model_has_its_own_path(onnx):

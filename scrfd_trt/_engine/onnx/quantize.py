@@ -15,31 +15,28 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime import quantization
 
-from scrfd_trt import samples
+from scrfd_trt._engine import calibration
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.face_change import MARGIN, FaceChange
+from scrfd_trt._engine.calibration import MARGIN, FaceChange
 from scrfd_trt._engine.onnx import fp16
 from scrfd_trt._engine.onnx.graph import GraphIndex, format_errors
 from scrfd_trt._engine.onnx.load import QUANTIZED, tensors
 from scrfd_trt._engine.onnx.rewrite import PreparedModel
-from scrfd_trt._engine.onnx.verify_rewrite import Rows, Size, rows_of
+from scrfd_trt._engine.onnx.verify_rewrite import Rows, Size, letterbox, rows_of
 from scrfd_trt._engine.progress import STEPS, BuildProgress, stage
 from scrfd_trt._heads import recognize
-from scrfd_trt._image_files.read import IMAGE_SUFFIXES, read_image
-from scrfd_trt._letterbox import Letterbox, normalize_into
 from scrfd_trt.backends import OnnxBackend
-from scrfd_trt.errors import OptionError
 
 log = logging.getLogger("scrfd_trt")
 
-Images = Sequence[NDArray[np.uint8]]
+Inputs = Sequence[tuple[Size, NDArray[np.float32]]]
 Target = Literal["weakly typed", "strongly typed", "onnxruntime"]
 """TensorRT before and from 10 on, whose Q/DQ nodes have FP32 and FP16 scales; and ONNX Runtime on a CPU."""
 
 OPSETS: dict[Target, int] = {"weakly typed": 13, "strongly typed": 19, "onnxruntime": 13}
 """13 is the first with a scale per channel, 19 the first with FP16 scales."""
 
-MAX_IMAGES, MEASURED_IMAGES = 64, 4
+MEASURED_INPUTS = 4
 LIKELY = 0.3  # rows with a lower score may change
 MAX_ERROR = 0.01  # of a score, and of a box as a share of its size: the mean of both
 MAX_KEPT = 0.25  # share of the convolutions that may stay floating point
@@ -48,39 +45,17 @@ MIN_SCALE = 1e-6  # smaller ones lose precision in FP16
 CPU_OPERATORS = ("Add", "AveragePool", "Conv", "MaxPool", "Relu", "Resize")
 
 
-def calibration_images(folder: Path | None) -> list[NDArray[np.uint8]]:
-    """Read up to 64 images of a folder, or the drawn scenes if there is none."""
-    if folder is None:
-        log.warning("INT8 is calibrated with drawn scenes; a folder of photographs like yours gives better results")
-        return drawn_scenes()
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
-    except OSError as error:
-        raise _unusable(folder, f"cannot be read: {error.strerror or error}") from error
-    if not paths:
-        raise _unusable(folder, "contains no images (.jpg, .png, …)")
-    chosen = paths[:: -(-len(paths) // MAX_IMAGES)]
-    return [read_image(path, name=str(path)).visible() for path in chosen]
-
-
-def drawn_scenes() -> list[NDArray[np.uint8]]:
-    return [samples.load(name).image for name in samples.names()]
-
-
-def _unusable(folder: Path, reason: str) -> OptionError:
-    return OptionError(f"calibration: the folder {folder} {reason}", fields=["calibration"], value=str(folder))
-
-
 def quantize(prepared: PreparedModel, options: BuildOptions, target: Target, progress: BuildProgress) -> PreparedModel:
     """Return an INT8 model; raise ModelFormatError if it changes the faces of the calibration images too much."""
     model = onnx.load_model_from_string(prepared.model)
     if any(node.op_type in QUANTIZED for node in model.graph.node):
         return prepared
     with stage(progress, "calibrating INT8"), format_errors("the model cannot be quantized"):
-        images = calibration_images(options.calibration)
-        inputs = _inputs(images, prepared.sizes)
+        if options.calibration is None:
+            log.warning("INT8 is calibrated with drawn scenes; a folder of photographs like yours gives better results")
+        inputs = _inputs(options.calibration, prepared.sizes)
         # Images of few faces would leave the ranges of scores too small for others.
-        drawn = _inputs(drawn_scenes(), prepared.sizes) if options.calibration else []
+        drawn = _inputs(None, prepared.sizes) if options.calibration else []
         quantizer = _Quantizer.of(model, [*inputs, *drawn], target)
         work = _Search(quantizer, inputs)
     kept = work.choose_kept(progress)
@@ -93,7 +68,7 @@ def quantize(prepared: PreparedModel, options: BuildOptions, target: Target, pro
     onnx.checker.check_model(result, full_check=True)
     notes = (
         f"INT8 but for {len(kept)} of {len(quantizer.layers)} convolutions{': ' if kept else ''}{', '.join(kept)}",
-        f"INT8 on {len(images)} calibration images: {change}",
+        f"INT8 on {len(inputs) // len(prepared.sizes)} calibration images: {change}",
     )
     for note in notes:
         log.info("%s", note)
@@ -105,17 +80,8 @@ def quantize(prepared: PreparedModel, options: BuildOptions, target: Target, pro
     )
 
 
-def _inputs(images: Images, sizes: Sequence[Size]) -> list[tuple[Size, NDArray[np.float32]]]:
-    return [(size, _letterbox(image, size)) for size in sizes for image in images]
-
-
-def _letterbox(image: NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
-    blob = np.empty((1, 3, size[1], size[0]), np.float32)
-    normalize_into(blob[0], image, Letterbox.fit((image.shape[1], image.shape[0]), size))
-    return blob
-
-
-Inputs = Sequence[tuple[Size, NDArray[np.float32]]]
+def _inputs(folder: Path | None, sizes: Sequence[Size]) -> Inputs:
+    return [(size, letterbox([image], size)) for image in calibration.images(folder) for size in sizes]
 
 
 @dataclass(frozen=True)
@@ -230,7 +196,7 @@ class _Search:
         self._expected = self._rows(self.quantizer.model, self.inputs)
         # Those with the most rows that may be faces tell the most.
         order = np.argsort([-int((rows.scores >= LIKELY).sum()) for rows in self._expected], kind="stable")
-        self._measured = order[:MEASURED_IMAGES].tolist()
+        self._measured = order[:MEASURED_INPUTS].tolist()
 
     def change(self, kept: Sequence[str]) -> FaceChange:
         """Return the change of the faces of all inputs."""

@@ -80,7 +80,7 @@ def _compare(original: Path, prepared: PreparedModel) -> tuple[Agreement, ...]:
     found = []
     for size in prepared.sizes:
         reference = source if _accepts(source, size) else OnnxBackend(_with_same_types(original, (size,)).model)
-        blob = _letterbox(images, size)
+        blob = letterbox(images, size)
         expected = [_run(reference, blob[index : index + 1], size, tolerance)[0] for index in range(len(blob))]
         runs = [(backend, batch) for backend in backends for batch in _batches(prepared, size)]
         found.append(_agreement(runs, blob, size, expected, tolerance))
@@ -95,7 +95,7 @@ def _accepts(backend: OnnxBackend, size: Size) -> bool:
     return all(side in {None, wanted} for side, wanted in zip(backend.input.shape[2:], size[::-1], strict=True))
 
 
-def _letterbox(images: Sequence[NDArray[np.uint8]], size: Size) -> NDArray[np.float32]:
+def letterbox(images: Sequence[NDArray[np.uint8]], size: Size) -> NDArray[np.float32]:
     """Return the images as ``(B, 3, H, W)``."""
     blob = np.empty((len(images), 3, size[1], size[0]), np.float32)
     for planes, image in zip(blob, images, strict=True):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import enum
 import json
+import threading
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from scrfd_trt._engine.flavours import Flavour
 
 LISTS = Path(__file__).parent
+CREATING = threading.Lock()
 
 
 class Severity(enum.IntEnum):
@@ -169,6 +172,10 @@ class IBuilderConfig(Thing):
 
 class Builder(Thing):
     def __init__(self, logger: ILogger) -> None:
+        # The real one would wait for the other thread, with the GIL held, and both for good.
+        assert CREATING.acquire(blocking=False), "two threads create builders or runtimes at the same time"
+        time.sleep(0.001)
+        CREATING.release()
         self._logger = logger
 
     def create_network(self, flags: int = 0) -> Any:

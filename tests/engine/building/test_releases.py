@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 
 from scrfd_trt._engine.build import build_plan, write_engine
 from scrfd_trt._engine.build_options import BuildOptions, prefer_types
+from scrfd_trt._engine.runtime import _new_runtime
 from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
 
 pytestmark = pytest.mark.slow
@@ -248,6 +252,52 @@ def test_progress_is_reported_and_a_build_can_be_interrupted(
     with pytest.raises(KeyboardInterrupt):
         build_plan(prepared(), flavour=fake(release).flavour, progress=Impatient())
     assert events == [None if release == "tensorrt-8.6" else 1000, "done"]
+
+
+def test_nothing_else_is_called_while_the_profiles_are_built_at_the_same_time(
+    fake: Make, prepared: Make, put_gpu: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, running, most = fake("tensorrt-8.6"), threading.Semaphore(9), []
+    together = threading.Barrier(2)
+
+    def watch(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*args: Any) -> Any:
+            if name == "build_serialized_network":
+                with running:
+                    if len(args[2]._profiles) == 1:
+                        together.wait(5)
+                    most.append(running._value)
+                    time.sleep(0.02)
+                    return original(*args)
+            assert running._value == 9, f"{name} beside a build"
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, call)
+
+    watch(module.Builder, "build_serialized_network")
+    for owner, name in ((module.Builder, "__init__"), (module.OnnxParser, "parse"), (module.ITimingCache, "serialize")):
+        watch(owner, name)
+    options = BuildOptions(timing_cache=tmp_path / "some.timing_cache")
+    build_plan(prepared(), options, flavour=module.flavour)
+    assert most == [7, 7, 8]
+
+
+def test_builders_and_runtimes_are_created_one_at_a_time(fake: Make, prepared: Make, put_gpu: Make) -> None:
+    module = fake("tensorrt-8.6")
+    module.Runtime = module.Builder
+    with ThreadPoolExecutor() as pool:
+        works = [pool.submit(_new_runtime, module.flavour) for _ in range(2)]
+        works += [pool.submit(build_plan, prepared(), flavour=module.flavour) for _ in range(2)]
+        for work in works:
+            work.result()
+
+
+def test_level_0_measures_nothing_so_the_profiles_are_built_once(build: Build, tmp_path: Path) -> None:
+    path = tmp_path / "some.timing_cache"
+    build("tensorrt-8.6", timing_cache=path, optimization_level=0)
+    assert path.read_bytes() == b"+"
 
 
 def test_types_are_set_for_releases_that_choose_them(fake: Make) -> None:

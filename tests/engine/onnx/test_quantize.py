@@ -12,8 +12,9 @@ import pytest
 
 from scrfd_trt import ModelFormatError, OptionError, SCRFDDetector, build_engine, samples
 from scrfd_trt._decode import Candidates
+from scrfd_trt._engine import calibration
 from scrfd_trt._engine.build_options import BuildOptions
-from scrfd_trt._engine.face_change import FaceChange
+from scrfd_trt._engine.calibration import FaceChange
 from scrfd_trt._engine.onnx import quantize as int8
 from scrfd_trt._engine.onnx.rewrite import prepare
 from scrfd_trt._engine.progress import NoProgress
@@ -33,7 +34,7 @@ def fp32(network_500m):
 def quick(monkeypatch):
     """Quantize everything, with one picture."""
     monkeypatch.setattr(int8, "MAX_ERROR", 1.0)
-    monkeypatch.setattr(int8, "calibration_images", lambda folder: [samples.load("group").image])
+    monkeypatch.setattr(calibration, "images", lambda folder: [samples.load("group").image])
 
 
 def quantized(prepared: Any, target: int8.Target) -> onnx.ModelProto:
@@ -117,13 +118,14 @@ def test_quantized_models_stay(export, tmp_path):
     assert int8.quantize(kept, OPTIONS, "weakly typed", NoProgress()) is kept
 
 
-def test_calibration_folder(tmp_path, caplog):
+def test_calibration_images(tmp_path):
     with pytest.raises(OptionError, match="contains no images"):
-        int8.calibration_images(tmp_path)
-    with pytest.raises(OptionError, match="cannot be read"):
-        int8.calibration_images(tmp_path / "missing")
-    assert len(int8.calibration_images(None)) == len(samples.names())
-    assert "drawn scenes" in caplog.text
+        next(calibration.images(tmp_path))
+    for number in range(130):
+        (tmp_path / f"{number:03}.PPM").write_bytes(b"P6 1 1 255\n" + bytes([number] * 3))
+    (tmp_path / "._000.PPM").touch()
+    assert [image.max() for image in calibration.images(tmp_path)] == list(range(0, 130, 3))
+    assert len(list(calibration.images(None))) == len(samples.names())
 
 
 def faces(*boxes: tuple[float, ...], scores: tuple[float, ...]) -> Candidates:

@@ -1,22 +1,60 @@
-"""How much the faces of pictures change with INT8, and the limits of that."""
+"""The images that INT8 is calibrated with and checked on, how much their faces change, and the limits of that."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt import samples
+from scrfd_trt._engine.plan import hash_file
 from scrfd_trt._formats import count_faces
 from scrfd_trt._nms import pairwise_iou
-from scrfd_trt.errors import ModelFormatError
+from scrfd_trt.errors import ModelFormatError, OptionError
 
+MAX_IMAGES = 64
 THRESHOLD = 0.5
 MARGIN = 0.05  # faces whose score is this close to the threshold may come and go
 SAME_FACE = 0.5  # intersection over union
 MIN_OVERLAP, MAX_SCORE = 0.93, 0.04  # means over all faces
+
+
+def images(folder: Path | None) -> Iterator[NDArray[np.uint8]]:
+    """Read the images of a folder that are used, one at a time, or the drawn scenes if there is none."""
+    from scrfd_trt._image_files.read import read_image  # noqa: PLC0415 - slow to import
+
+    if folder is None:
+        yield from (samples.load(name).image for name in samples.names())
+        return
+    for path in _paths(folder):
+        yield read_image(path, name=str(path)).visible()
+
+
+def hash_images(folder: Path | None) -> str:
+    """Hash the images of a folder that are used; empty if there is none."""
+    if folder is None:
+        return ""
+    return hashlib.sha256(" ".join(hash_file(path).sha256 for path in _paths(folder)).encode()).hexdigest()
+
+
+def _paths(folder: Path) -> list[Path]:
+    from scrfd_trt._image_files.read import IMAGE_SUFFIXES  # noqa: PLC0415 - slow to import
+
+    try:
+        found = sorted(
+            path for path in folder.iterdir() if path.name[0] != "." and path.name.lower().endswith(IMAGE_SUFFIXES)
+        )
+        reason = "" if found else "contains no images (.jpg, .png, …)"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+    if reason:
+        raise OptionError(f"calibration: the folder {folder} {reason}", fields=["calibration"], value=str(folder))
+    return found[:: -(-len(found) // MAX_IMAGES)]
 
 
 class Faces(Protocol):
