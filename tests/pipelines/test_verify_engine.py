@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,12 +72,12 @@ class TestNewEngines:
     def check(self, gpu, fakes, monkeypatch):
         """Check an engine against a model whose scores are ``lower``; return that model."""
 
-        def run(plan, *, lower=0.0, device=0):
-            model = FakeModel(fakes, lower)
-            monkeypatch.setattr(
-                verify_engine, "OnnxBackend", lambda content: model if content == b"the model" else None
-            )
-            verify_engine.check_engine(plan, SimpleNamespace(model=b"the model"), device)
+        def run(plan, *, lower=0.0, device=0, **options):
+            model, source = FakeModel(fakes, lower), Path("source.onnx")
+            expected = source if options else b"the model"
+            monkeypatch.setattr(verify_engine, "OnnxBackend", lambda content: model if content == expected else None)
+            prepared = SimpleNamespace(model=b"the model")
+            verify_engine.check_engine(plan, prepared, device, source, BuildOptions(**options))
             assert not model.inputs or not model.is_open
             return model
 
@@ -98,6 +99,11 @@ class TestNewEngines:
             ModelFormatError, match=r"does not find the faces that the ONNX model finds \(\d+ differences"
         ):
             check(fakes.plan(), lower=0.3)
+
+    def test_int8_is_compared_with_the_source(self, fakes, check, caplog):
+        check(fakes.plan(), precision="int8")
+        with pytest.raises(ModelFormatError, match=r"INT8 changes the faces .* in the engine: of \d+ faces, \d+ are"):
+            check(fakes.plan(), lower=0.05, precision="int8")
 
     def test_failed_run_reports_the_reason(self, gpu, fakes, check):
         gpu.fail("execute_async_v3")
@@ -140,7 +146,7 @@ class TestPrerequisites:
         monkeypatch.setattr(factory, "check_engine", lambda *values: checked.append(values))
         (arguments,) = build(device=1)
         arguments["check"](b"plan", "prepared", arguments["flavour"])
-        assert checked == [(b"plan", "prepared", 1)]
+        assert checked == [(b"plan", "prepared", 1, Path("face.onnx"), BuildOptions())]
 
     @pytest.mark.usefixtures("no_nvrtc")
     def test_without_nvrtc(self, build):

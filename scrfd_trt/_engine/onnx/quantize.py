@@ -59,9 +59,9 @@ def quantize(prepared: PreparedModel, options: BuildOptions, target: Target, pro
         quantizer = _Quantizer.of(model, [*inputs, *drawn], target)
         work = _Search(quantizer, inputs)
     kept = work.choose_kept(progress)
-    change = work.change(kept)
-    change.check("the quantized model", options.max_face_change)
     result = quantizer.run(kept)
+    change = work.change(result)
+    change.check("the quantized model", options.max_face_change)
     if target == "strongly typed":
         fp16.Fp16Caster(result).run()
     fp16.set_io_type(result, options.io)
@@ -198,9 +198,9 @@ class _Search:
         order = np.argsort([-int((rows.scores >= LIKELY).sum()) for rows in self._expected], kind="stable")
         self._measured = order[:MEASURED_INPUTS].tolist()
 
-    def change(self, kept: Sequence[str]) -> FaceChange:
-        """Return the change of the faces of all inputs."""
-        found = self._rows(self.quantizer.run(kept), self.inputs)
+    def change(self, model: onnx.ModelProto) -> FaceChange:
+        """Return the change of the faces of all inputs in a quantized model."""
+        found = self._rows(model, self.inputs)
         return FaceChange.of([rows.faces for rows in self._expected], [rows.faces for rows in found])
 
     def choose_kept(self, progress: BuildProgress) -> tuple[str, ...]:

@@ -22,18 +22,19 @@ from scrfd_trt.backends import OnnxBackend
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = BuildOptions(precision="int8", sizes=(320,))
+SIDE = 96
+OPTIONS = BuildOptions(precision="int8", sizes=(SIDE,))
 
 
 @pytest.fixture(scope="module")
 def fp32(network_500m):
-    return prepare(network_500m, sizes=((320, 320),), batch=(1, 2, 2), precision="int8")
+    return prepare(network_500m, sizes=((SIDE, SIDE),), batch=(1, 2, 2), precision="int8")
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Quantize everything, with one picture."""
-    monkeypatch.setattr(int8, "MAX_ERROR", 1.0)
+    monkeypatch.setattr(int8._Search, "choose_kept", lambda self, progress: ())
     monkeypatch.setattr(calibration, "images", lambda folder: [samples.load("group").image])
 
 
@@ -43,7 +44,7 @@ def quantized(prepared: Any, target: int8.Target) -> onnx.ModelProto:
     assert found.notes[-2] == f"INT8 but for 0 of {layers} convolutions"
     assert re.match(r"INT8 on 1 calibration images: of \d faces, 0 are missing and 0 are new; boxes", found.notes[-1])
     with closing(OnnxBackend(found.model)) as backend:
-        assert backend.run(np.zeros((1, 3, 320, 320), np.float32))[0].shape[0] == 1
+        assert backend.run(np.zeros((1, 3, SIDE, SIDE), np.float32))[0].shape[0] == 1
     return onnx.load_model_from_string(found.model)
 
 
@@ -63,7 +64,7 @@ def check_pairs(model: onnx.ModelProto, scale: type, inputs: int) -> None:
 
 
 def test_of_weakly_typed_networks(models_2_5g, quick):
-    prepared = prepare(models_2_5g["grid"], sizes=((320, 320),), precision="int8")
+    prepared = prepare(models_2_5g["grid"], sizes=((SIDE, SIDE),), precision="int8")
     model = quantized(prepared, "weakly typed")
     assert model.opset_import[0].version == 13
     check_pairs(model, np.float32, 47)
@@ -79,7 +80,8 @@ def test_of_strongly_typed_networks(fp32, quick):
     check_pairs(model, np.float16, 50)
 
 
-def test_faces_that_change_are_refused(fp32, quick, monkeypatch):
+def test_faces_that_change_are_refused(fp32, monkeypatch):
+    monkeypatch.setattr(int8, "MAX_ERROR", 1.0)  # no layer is measured alone
     monkeypatch.setattr(int8, "MIN_SCALE", 0.2)
     with pytest.raises(ModelFormatError, match=r"in the quantized model: of \d faces, \d are missing .* choose fp16"):
         int8.quantize(fp32, OPTIONS, "weakly typed", NoProgress())
@@ -106,8 +108,8 @@ def test_models_for_the_cpu_are_files(network_500m, tmp_path, quick):
     model = onnx.load(out)
     assert not any(node.op_type == "Relu" for node in model.graph.node)  # part of the quantization
     assert {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4} == {onnx.TensorProto.INT8}
-    with SCRFDDetector.from_onnx(out, device="cpu", scales=[320]) as detector:
-        assert len(detector.detect(samples.load("group").image)) in {5, 6}
+    with SCRFDDetector.from_onnx(out, device="cpu", scales=[SIDE]) as detector:
+        assert len(detector.detect(samples.load("group").image)) == 3
 
 
 def test_quantized_models_stay(export, tmp_path):
