@@ -36,6 +36,7 @@ from overlays._skull import Skull
 from overlays._solid import Solid
 from overlays._spotlight import Spotlight
 from overlays._supervision import from_supervision, to_supervision
+from scrfd_trt._option_names import unknown_member
 
 if TYPE_CHECKING:
     from overlays._gpu import draw_on_gpu
@@ -67,7 +68,7 @@ def __getattr__(name: str) -> Any:
     """Import what uses the GPU when it is first needed."""
     if name != "draw_on_gpu":
         hint = f"; use overlays.create({name!r})" if name in names() else ""
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+        raise unknown_member(__name__, name, hint)
     from overlays._gpu import draw_on_gpu  # noqa: PLC0415 - loads the modules of CUDA
 
     return draw_on_gpu

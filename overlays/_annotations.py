@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from overlays._colors import Pixel
-from overlays._geometry import Box, Image, Region, face_boxes
+from overlays._geometry import Box, Image, Region, face_boxes, rows_by_score
 from scrfd_trt._detections import Detections
 from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import OptionError
@@ -47,9 +47,10 @@ class DrawSizes(NamedTuple):
 def visible_faces(detections: Detections, size: float = 1.0) -> list[tuple[int, Box, DrawSizes]]:
     """Return row, box and sizes of each face that touches the image, lowest score first; ``size`` scales all sizes."""
     width, height = detections.image_size
+    boxes = face_boxes(detections)
     return [
         (row, box, DrawSizes.for_box(box, width, height, size))
-        for row, box in reversed(list(enumerate(face_boxes(detections))))
+        for row, box in ((row, boxes[row]) for row in rows_by_score(detections)[::-1].tolist())
         if box.padded(0.5, 0.5).clip(width, height) is not None
     ]
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ from overlays._geometry import Image
 from overlays._records import GpuFaces
 from scrfd_trt._crops import check_image
 from scrfd_trt._detections import Detections
-from scrfd_trt._option_names import explained_options
+from scrfd_trt._option_names import Explained, check_type, explained_options
 from scrfd_trt._options import OptionsModel
-from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError, one_line, shown
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError, one_line
 
 
 @runtime_checkable
@@ -110,6 +110,11 @@ class OverlayModel(OptionsModel):
             )
         return canvas
 
+    if not TYPE_CHECKING:
+
+        def __add__(self, other: object) -> Any:
+            raise OptionError("overlays are joined by overlays.Compose(first, second)")
+
     def check_landmarks(self, detections: Detections) -> None:
         """Raise ``DetectionsError`` if the overlay needs landmarks and the faces have none."""
         if self.needs_landmarks and detections.landmarks is None and len(detections):
@@ -170,7 +175,7 @@ class OverlayModel(OptionsModel):
 
 
 @explained_options
-class Compose:
+class Compose(Explained):
     """Several overlays as one: each draws on the result of the previous one. Without any, the image is only copied.
 
     Raises
@@ -183,9 +188,7 @@ class Compose:
 
     def __init__(self, *overlays: Overlay) -> None:
         for overlay in overlays:
-            if not isinstance(overlay, Overlay):
-                hint = "*them" if isinstance(overlay, (list, tuple)) else "overlays.create(…), …"
-                raise OptionError(f"Compose requires overlays, not {shown(overlay)}: write Compose({hint})")
+            check_type("overlays", "Overlay", overlay)
         self.overlays = overlays
 
     @property
@@ -272,12 +275,25 @@ def as_detections(detections: Any, size: tuple[int, int] | None) -> Detections:
     """
     if isinstance(detections, Detections):
         return detections
-    if not (hasattr(detections, "xyxy") and hasattr(detections, "confidence") and size):
+    if not (size and hasattr(detections, "xyxy") and hasattr(detections, "confidence")):
+        hint = next((what for kinds, what in _WRONG_FACES if type(detections).__name__ in kinds), "")
         raise DetectionsError(
             f"overlays require Detections of scrfd_trt or of supervision, not {type(detections).__name__}: "
-            "SCRFDDetector.detect() returns them"
+            + (hint or "SCRFDDetector.detect() returns them")
         )
     return Detections.from_supervision(detections, size)
+
+
+_WRONG_FACES = (
+    (
+        ("list", "tuple", "generator"),
+        "write faces[faces.scores > 0.5] for some of them",
+    ),
+    (("Detection",), "write faces[0:1] for the first"),
+    (("FrameFaces",), "write detections(reader.info.size) of it"),
+    (("ndarray",), "the image comes first, and then the faces"),
+)
+"""What callers pass as faces, and what to write."""
 
 
 def size_of(image: Any) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from overlays._base import OverlayModel
 from overlays._colors import ChannelOptions, Color, Pixel
-from overlays._geometry import Box, Image, Placement, Region, eye_rotations, face_boxes
+from overlays._geometry import Box, Image, Placement, Region, eye_rotations, face_boxes, rows_by_score
 from scrfd_trt._detections import Detections
 
 
@@ -76,7 +76,8 @@ class CropSheet(ChannelOptions, OverlayModel):
     def _cells(self, detections: Detections) -> list[tuple[int, Region]]:
         """Return the row of each face shown, and its square in the sheet."""
         sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
-        rows = np.flatnonzero((sides > 0).all(1))[: self.max_faces].tolist()
+        order = rows_by_score(detections)
+        rows = order[(sides[order] > 0).all(1)][: self.max_faces].tolist()
         sheet = self._sheet(detections.image_size)
         if not rows:
             return []

@@ -79,9 +79,14 @@ class Box(NamedTuple):
 def drawing_order(detections: Detections) -> Iterator[tuple[int, Box]]:
     """Yield row and box of each face whose box has an area, lowest score first, so that the highest lies on top."""
     boxes = face_boxes(detections)
-    for row in reversed(range(len(boxes))):
+    for row in rows_by_score(detections)[::-1].tolist():
         if boxes[row].width > 0.0 and boxes[row].height > 0.0:
             yield row, boxes[row]
+
+
+def rows_by_score(detections: Detections) -> NDArray[np.intp]:
+    """Return the rows of faces, highest score first."""
+    return np.argsort(-detections.scores, kind="stable")
 
 
 def face_boxes(detections: Detections) -> list[Box]:
@@ -92,7 +97,8 @@ def face_boxes(detections: Detections) -> list[Box]:
 def drawing_columns(detections: Detections) -> tuple[NDArray[np.intp], Box]:
     """Return the rows and boxes of :func:`drawing_order`, as columns: each side of the box is ``(N,)``."""
     boxes = detections.boxes.astype(np.float64)
-    rows = np.flatnonzero((boxes[:, :2] < boxes[:, 2:]).all(1))[::-1]
+    rows = rows_by_score(detections)[::-1]
+    rows = rows[(boxes[rows, :2] < boxes[rows, 2:]).all(1)]
     return rows, Box(*boxes[rows].T)
 
 

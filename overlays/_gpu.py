@@ -31,7 +31,7 @@ from scrfd_trt._cuda.stream import borrow_stream, create_event, create_stream, s
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import LUMA_SHARES, YUVImage, check_yuv_planes, is_on_gpu
 from scrfd_trt._option_names import explained_options
-from scrfd_trt.errors import ImageError, OptionError, OverlayError
+from scrfd_trt.errors import ImageError, OverlayError
 
 if TYPE_CHECKING:
     from cuda.core import Buffer, Stream
@@ -82,8 +82,6 @@ def draw_on_gpu(overlay: Overlay, image: Any, detections: Any, *, stream: Any = 
     BackendError, DeviceError, MissingDependencyError
         If the GPU cannot be used.
     """
-    if not callable(overlay):
-        raise OptionError(f"draw_on_gpu requires an overlay, not {overlay!r}: overlays.create() makes one by name")
     painter = _painters.of(_device_of(_planes(image)[0]))
     with painter.device.current():
         used = painter.stream if stream is None else painter.borrow(stream)

@@ -58,10 +58,6 @@ def to_supervision(overlay: Overlay) -> SupervisionAnnotator:
     OptionError
         If ``overlay`` is not an overlay.
     """
-    if not isinstance(overlay, Overlay):
-        raise OptionError(
-            f"to_supervision requires an overlay, not {shown(overlay)}: overlays.create() makes one by name"
-        )
     return SupervisionAnnotator(overlay)
 
 

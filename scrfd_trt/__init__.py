@@ -71,8 +71,10 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return import_module(f"scrfd_trt.{name}")
     if name not in _LAZY:
-        hint = "; use SCRFDDetector()" if name.lower().endswith(("scrfd", "detector", "detect", "analysis")) else ""
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+        from scrfd_trt._option_names import unknown_member  # noqa: PLC0415 - as _LAZY
+
+        is_detector = name[0] != "_" and name.lower().endswith(("scrfd", "detector", "detect", "analysis"))
+        raise unknown_member(__name__, name, "; use SCRFDDetector()" if is_detector else "")
     return getattr(import_module(_LAZY[name]), name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
@@ -20,7 +21,7 @@ from scrfd_trt._detection_row import Detection, Landmarks
 from scrfd_trt._display import Image, Order
 from scrfd_trt._formats import CSV_HEADER, LANDMARK_NAMES, count_faces, csv_lines, json_coco, plain
 from scrfd_trt._nms import nms
-from scrfd_trt._option_names import explained_options, unknown_attribute
+from scrfd_trt._option_names import Explained, ExplainedType, explained_options
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, ScrfdError, one_line, shown
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _READ_ONLY = {*COLUMNS, "image_size", "pts_seconds"}
 
 
 @explained_options
-class Detections:
+class Detections(Explained, metaclass=ExplainedType):
     """The faces of one image, as columns.
 
     Parameters
@@ -262,7 +263,8 @@ class Detections:
                 index = np.asarray(index, None if index else np.intp)
             rows = np.arange(len(self))[index]
         except Exception as error:  # of a foreign object too
-            raise IndexError(f"rows are indexed by integers, booleans or a slice: {one_line(error)}") from error
+            what = f"write faces.{index}" if isinstance(index, str) else one_line(error)
+            raise IndexError(f"rows are indexed by integers, booleans or a slice: {what}") from error
         if rows.ndim != 1:
             raise IndexError(f"rows are indexed by one axis of integers or booleans, not by {rows.ndim}")
         columns = {name: getattr(self, name) for name in COLUMNS}
@@ -271,8 +273,13 @@ class Detections:
         found.source, found._source = self.source, self._source
         return found
 
-    if not TYPE_CHECKING:  # type checkers know which attributes exist
-        __getattr__ = unknown_attribute
+    if not TYPE_CHECKING:  # type checkers know what exists
+
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            raise DetectionsError("Detections are several arrays: use boxes, scores or landmarks, or to_pandas()")
+
+        def __add__(self, other: object) -> Any:
+            raise DetectionsError("Detections are joined by Detections.concat([a, b])")
 
         def __setattr__(self, name: str, value: object) -> None:
             if name in _READ_ONLY and value is not getattr(self, name):  # boxes += 1 changes the array that is there
@@ -326,7 +333,7 @@ class Detections:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read JSON in the format of :meth:`to_json`.
+        """Read JSON in the format of :meth:`to_json`: the text itself, not the path of a file.
 
         Raises
         ------
@@ -334,6 +341,8 @@ class Detections:
             If the JSON is invalid; the message gives the place.
         """
         rows: Any = None
+        if isinstance(text, Path) or (isinstance(text, str) and text[-5:].lower() == ".json"):
+            raise DetectionsError(f"from_json takes the text of a file: Path({str(text)!r}).read_text() returns it")
         try:
             found = json.loads(text)
             if not isinstance(found, dict):
@@ -454,6 +463,8 @@ class Detections:
         if not isinstance(order, str) or order not in ("bgr", "rgb"):
             what = f"color must be 'bgr' or 'rgb', the order of the channels, not {shown(color)}"
             raise OptionError(f"{what}; overlays.create('landmarks', …) draws in other ways", fields=["color"])
+        if isinstance(image, numbers.Real):
+            raise ImageError(f"{shown(image)} is no image: other arguments follow by name, such as margin=… or size=…")
         if image is not None:
             found = import_module("scrfd_trt._inputs").pixels_of(image, order)
         elif find is None:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from scrfd_trt import _devices, _forks, models
 from scrfd_trt._heads import HeadLayout
-from scrfd_trt._option_names import READ_ONLY, DetectorKeywords, explained_options, listed_options, unknown_attribute
+from scrfd_trt._option_names import READ_ONLY, DetectorKeywords, Explained, explained_options, listed_options
 from scrfd_trt._pipelines import HostPipeline, Pipeline
 from scrfd_trt.backends import Backend
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, memory_errors, shown
@@ -87,14 +87,13 @@ class OpenKeywords(DetectorKeywords, total=False):
     stream: Any
 
 
-class DetectorBase:
+class DetectorBase(Explained):
     """Base of :class:`~scrfd_trt.SCRFDDetector`: opens a model, describes it, and closes it."""
 
     options: DetectorOptions
     """Options of the detection."""
     _has_own_options = False  # others than the pipeline's
-    if not TYPE_CHECKING:  # type checkers know which attributes exist
-        __getattr__ = unknown_attribute
+    if not TYPE_CHECKING:  # type checkers know what is read-only
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name in READ_ONLY or (name == "options" and name in vars(self)):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._crops import crop_box
 from scrfd_trt._formats import Faces, count_faces
-from scrfd_trt.errors import MissingDependencyError, OutputError
+from scrfd_trt.errors import MissingDependencyError, OptionError, OutputError
 
 Image = NDArray[np.uint8]
 Order = Literal["bgr", "rgb"]
@@ -44,6 +44,9 @@ def save(image: Image, order: Order, path: Path, source: str | None, *, overwrit
     from scrfd_trt._image_files.frames import ImageFrame  # noqa: PLC0415
     from scrfd_trt._image_files.write import write_image  # noqa: PLC0415
 
+    if path.suffix.lower() in (".json", ".csv", ".txt"):
+        method = "to_json" if path.suffix.lower() == ".json" else "to_csv"
+        raise OptionError(f"save() writes an image; write Path({str(path)!r}).write_text(faces.{method}())")
     check_target(path, overwrite=overwrite)
     check_not_input(path, source, "image that the faces are of")
     with atomic_file(path, overwrite=overwrite) as file:

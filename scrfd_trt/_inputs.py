@@ -82,9 +82,13 @@ def open_picture(image: Any) -> Picture | None:
 
 
 def refuse_video(image: Any) -> None:
-    """Raise ImageError for an open video of OpenCV or PyAV."""
+    """Raise ImageError for an open video of OpenCV, PyAV or ours, and for a frame of ours."""
     if isinstance(image, cv2.VideoCapture) or _is_of("av.container", "InputContainer", image):
         raise ImageError(f"{type(image).__name__} is a video: {OF_VIDEOS}; or pass its frames")
+    if _is_of("scrfd_trt.video._reader", "FrameReader", image):
+        raise ImageError("this is a video: scrfd_trt.video.find_faces(reader, detector) yields the faces of each frame")
+    if _is_of("scrfd_trt.video", "Frame", image):
+        raise ImageError("this is a frame: pass its image")
 
 
 def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bgr", "rgb"]] | None:
@@ -220,12 +224,15 @@ def as_array(image: Any, color: str) -> Any:
     if not (hasattr(image, "__array__") or hasattr(image, "__dlpack__")):
         if image is None:
             raise ImageError(explain_no_array(image))
+        if isinstance(image, list) and image and isinstance(image[0], list):
+            raise ImageError("the image is of type list: pass numpy.array(image, numpy.uint8)")
         if isinstance(image, tuple) and [type(part) for part in image] == [bool, np.ndarray]:
             if image[1].ndim == 1:
                 raise ImageError("cv2.imencode() returns whether it worked, and a file: pass the second as bytes(…)")
             raise ImageError("cv2.VideoCapture.read() returns whether there is a frame, and the frame: pass the second")
         several = isinstance(image, Iterable) and not isinstance(image, Mapping)
         what = "for several images, call detect_batch or stream" if several else _WANTED
+        what += f"; {of_camera(image)}" if type(image) is int else ""
         raise ImageError(f"the image is of type {kind}: {what}")
     try:
         plain = image.detach() if hasattr(image, "detach") else image  # PyTorch's with gradients
@@ -243,6 +250,8 @@ def each_of(images: Any, name: str) -> Iterator[Any]:
     if isinstance(images, (str, os.PathLike)):
         return iter(_expanded(images))
     refuse_video(images)
+    if type(images) is int:
+        raise ImageError(f"{images} are no images: {of_camera(images)}")
     dimensions, columns = getattr(images, "ndim", None), getattr(images, "columns", None)
     if isinstance(images, Mapping) or columns is not None:
         what = f"{type(images).__name__}: pass the images of one column, such as images['image']"
@@ -255,7 +264,7 @@ def each_of(images: Any, name: str) -> Iterator[Any]:
             raise TypeError  # noqa: TRY301 - bytes and files are sequences of what is no image
         each: Iterator[Any] = iter(images)
     except TypeError as error:
-        what = f"{type(images).__name__}; for one image, call detect(image)"
+        what = "None" if images is None else f"{type(images).__name__}; for one image, call detect(image)"
         raise ImageError(f"{name} requires several images, not {what}") from error
     return each
 
@@ -319,6 +328,11 @@ def _decoded(images: Iterator[Any], batch: int) -> Iterator[Any]:
 
 def _cut(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def of_camera(number: int) -> str:
+    """Return how the frames of a camera are read."""
+    return f"a camera is read by scrfd_trt.video.open_source('camera:{number}')"
 
 
 def is_address(text: object) -> bool:

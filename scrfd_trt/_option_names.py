@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from types import FunctionType
-from typing import Any, Final, Literal, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, cast
 
 from scrfd_trt.errors import OptionError, shown, unknown_name
 
@@ -32,7 +33,7 @@ DEFAULTS: Final = {"threshold": 0.5, "iou": 0.4, "rotations": (), "color": "bgr"
 """Those that are not None."""
 
 OTHER_NAMES: Final = {
-    "name": "model model_name weights",
+    "name": "model model_name model_path model_file onnx_file weights",
     "device": "ctx_id providers gpu gpu_id device_id execution_provider",
     "threshold": "conf conf_thres confidence confidence_threshold min_confidence min_detection_confidence det_thresh "
     "thresh score_threshold conf_threshold min_score",
@@ -53,6 +54,7 @@ _ARGUMENTS: Final = {
     "box_color": "colour color",
     "background": "colour color",
     "image": f"{_PATHS} img frame scene input source im",
+    "out": "output dst",
     "images": "image imgs frames source sources batch inputs",
     "path": "file filename file_name save_path output fp source",
     "margin": "padding pad expand expansion border offset scale",
@@ -75,10 +77,20 @@ _HINTS: Final = {
     **dict.fromkeys(("plot", "show", "save"), "overlays.create('landmarks', …) draws in other ways"),
     **dict.fromkeys(("to_csv", "to_json"), "it returns text, which Path(…).write_text(…) writes to a file"),
     "inside": "write inside((x1, y1, x2, y2))",
+    "to_coco": "it returns a list of dicts, which json.dumps(…) makes text",
     "concat": "write concat([a, b])",
     "create": "options follow by name, as in overlays.create('skull', opacity=0.8)",
 }
 """What follows errors on the arguments of a method."""
+
+_NESTED: Final = {
+    "tracking": ("TrackingOptions", "threshold low bridge extend smooth every conf skip stride"),
+    "encode": ("EncodeOptions", "codec crf preset quality pixel_format audio subtitles keep_audio bitrate"),
+    "selection": ("TrackSelection", "only_tracks except_tracks drop_tracks covers only_regions only_spans track_ids"),
+    "max_faces": ("use save(path), show(), plot() or crop() of the faces", "save show plot draw save_txt save_crop"),
+    "threshold": ("call stream(images), which yields the faces of each", "stream"),
+}  # fmt: skip
+"""Options of options, and what a result does, by an option that the function takes."""
 
 _OURS: Final = {other: ours for ours, others in OTHER_NAMES.items() for other in others.split()}
 READ_ONLY: Final = {*OTHER_NAMES, *_OURS} - {"name", *OTHER_NAMES["name"].split()}
@@ -94,50 +106,133 @@ def unknown_option(name: str, known: Collection[str]) -> str:
     if ours in OTHER_NAMES and "threshold" in known:
         meant = "it is" if ours == name else f"did you mean {ours},"
         return f"{name}: {meant} an option of SCRFDDetector(…)"
+    for one, (kind, others) in _NESTED.items():
+        if one in known and name in others.split():
+            return f"{name}: {kind if ' ' in kind else f'pass {one}={kind}(…), which has such options'}"
     tables = [*_ARGUMENTS.items(), *_ATTRIBUTES.items()]
     meant = next((one for one, others in tables if one in known and name in others.split()), "")
     return unknown_name("option", name, known, meant)
 
 
 _ATTRIBUTES: Final = {
-    "boxes": "xyxy bbox bboxes",
-    "box": "xyxy bbox",
-    "scores": "conf confidence confidences det_score",
-    "score": "conf confidence det_score prob",
-    "landmarks": "kps keypoints",
-    "track_ids": "tracker_id",
+    "boxes, or to_supervision() for its annotators": "xyxy",
+    "boxes": "box bbox bboxes xyxy",
+    "box": "boxes bbox xyxy",
+    "scores": "score conf confidence confidences det_score",
+    "score": "scores conf confidence det_score prob",
+    "landmarks": "landmark kps kpss keypoints",
+    "track_ids": "tracker_id id track_id",
     "track_id": "tracker_id id",
     "areas": "area",
     "image_size, which is width and height": "orig_shape",
-    "pts_seconds": "time",
+    "pts_seconds": "time timestamp",
     "source, the path or address": "path orig_img",
-    "boxes, which is a NumPy array": "cpu numpy",
+    "boxes, which is a NumPy array": "cpu numpy to_numpy data",
     "box, or crop() of the Detections": "crop",
     "inside(…), or a mask: faces[faces.scores > 0.6]": "filter",
-    "concat()": "merge append",
+    "concat()": "merge append extend",
     "nms()": "with_nms",
-    "plot()": "draw annotate draw_on render",
-    "crop()": "save_crop crops",
-    "to_dicts()": "to_dict tolist",
+    "plot()": "draw annotate draw_on render visualize",
+    "crop()": "save_crop save_crops crops",
+    "align()": "norm_crop",
+    "to_dicts()": "to_dict tolist to_list",
     "to_json()": "tojson json",
-    "box, which is x1, y1, x2, y2": "x1 y1 x2 y2",
-    "width and height": "area",
-    "detect(image, threshold=…), or options.threshold to read it": "threshold conf",
-    "to_pandas()": "to_df",
-    "detect(image)": "predict get infer inference process detect_faces forward run",
+    "box, which is x1, y1, x2, y2": "x1 y1 x2 y2 x y",
+    "width and height": "area w h size",
+    "detect(image, threshold=…), or options.threshold to read it": "threshold conf det_thresh thresh confidence",
+    "to_pandas()": "to_df to_dataframe",
+    "to_arrow(), which pyarrow.parquet.write_table writes": "to_parquet",
+    "detect(image)": "predict get infer inference process detect_faces forward run detect_image detectMultiScale",
+    "detect_batch(images), or stream(images)": "predict_batch batch detect_many detect_folder",
     "detect(image), and scrfd_trt.video.detect_video for tracks": "track",
     "warmup()": "prepare",
     "device, an option of SCRFDDetector(…)": "to cuda",
+    "scales": "input_size det_size imgsz",
 }
 """Attributes of results and detectors of other libraries; an answer is given by the classes that have ours."""
+_OWN: Final = (
+    ("Detections", "shape count is_empty", "len(faces) is the number of faces"),
+    ("Detections", "size image img", "the image is not kept; image_size is its width and height, source its path"),
+    ("Detections", "class_id cls names class_name", "all are faces; to_supervision() has class_id"),
+    ("Detections Detection", "embedding normed_embedding", "compute it from align(); docs/examples.md has a program"),
+    ("Detections", "copy sort sort_values top head", "index them: faces[faces.areas.argsort()[::-1][:5]] is a copy"),
+    ("Detections", "verbose summary", "print(faces) describes them"),
+    ("Detections", "save_txt to_file", "write to_csv() or to_json() with Path(…).write_text(…)"),
+    ("Detections", "from_dicts from_list from_pandas from_csv from_ultralytics", "use from_rows(rows, image_size)"),
+    ("Detections", "load from_file read", "use from_json(Path(…).read_text())"),
+    ("Detection", "to_dict keys items get values", "use _asdict()"),
+    ("Detection", "shape astype xywh", "a Detection is one face; boxes, scores and landmarks of Detections are arrays"),
+    ("DetectorBase", "find_faces", "use scrfd_trt.video.find_faces(VideoReader(path), detector)"),
+    ("DetectorBase", "detect_video", "use scrfd_trt.video.detect_video(path, faces_file, detector)"),
+    ("DetectorBase", "nms_thresh max_faces iou min_face rotations color max_batch", "it is in options"),
+    ("DetectorBase", "export", "use scrfd_trt.build_engine(onnx, path)"),
+    ("DetectorBase", "closed is_closed", "calls after close() raise ClosedError"),
+    ("OverlayModel Compose", "apply annotate render", "call it: overlay(image, faces)"),
+    ("OverlayModel", "options", "options are attributes, and model_dump() has all"),
+    ("FrameReader", "read frames grab get_frame", "iterate over it: for frame in reader"),
+    ("FrameReader", "fps size width height frame_count duration", "use info, which has size, rate and frames"),
+    ("FrameReader", "release", "use close()"),
+    ("Frame", "shape to_ndarray", "use image, an array (H, W, 3) in BGR"),
+    ("FrameFaces", "image frame", "it has faces only; overlay_live yields frames with their faces"),
+    ("FrameFaces", "plot save show crop align to_json", "use detections(size), whose methods take the image"),
+    ("FrameFaces", "ids track_id", "use track_ids"),
+    ("Face", "id track_id tracker_id", "use track"),
+    ("Tracker", "update", "use push(observation)"),
+    ("scrfd_trt", "detect_faces load_model get_model YOLO RetinaFace", "use SCRFDDetector()"),
+    ("scrfd_trt", "list_models available_models", "use scrfd_trt.models.list_models()"),
+    ("scrfd_trt", "find_faces detect_video overlay_video overlay_live open_source", "import it from scrfd_trt.video"),
+    ("scrfd_trt", "VideoReader VideoWriter Tracker TrackingOptions EncodeOptions", "import it from scrfd_trt.video"),
+    ("scrfd_trt", "anonymize blur overlays", "import overlays; overlays.create('blur')(image, faces) hides faces"),
+    ("scrfd_trt.video", "anonymize_video anonymize", "use overlay_video(source, output, detector, overlay)"),
+    ("scrfd_trt.video", "SCRFDDetector Detections Detection", "import it from scrfd_trt"),
+    ("scrfd_trt.video", "detect track track_video", "use find_faces(reader, detector), or detect_video"),
+    ("overlays", "list available list_overlays", "use overlays.names()"),
+    ("overlays", "apply draw", "an overlay is called: overlays.create('blur')(image, faces)"),
+    ("overlays", "options", "use overlays.describe(name)"),
+    ("overlays", "register", "an entry point registers an overlay; docs/writing-an-overlay.md has an example"),
+    ("overlays", "Mosaic mosaic", "use overlays.create('pixelate')"),
+)  # fmt: skip
+"""Classes or modules, names that they do not have, and what to use instead."""
+
+
+def _hint(owner: type | str, name: str) -> str:
+    """Return ``"; use …"`` for a name that a class or module of ours does not have; empty if nothing is known of it."""
+    owners = {owner} if isinstance(owner, str) else {each.__name__ for each in owner.__mro__}
+    for of, others, hint in _OWN:
+        if name in others.split() and owners & {*of.split()}:
+            return f"; {hint}"
+    found = (ours for ours, others in _ATTRIBUTES.items() if name in others.split())
+    return next((f"; use {ours}" for ours in found if hasattr(owner, re.split(r"\W", ours)[0])), "")
 
 
 def unknown_attribute(owner: object, name: str) -> Any:
-    """Raise AttributeError, which names our attribute if the name is that of another library; ``__getattr__``."""
-    kind = type(owner)
-    found = [ours for ours, others in _ATTRIBUTES.items() if name in others.split()]
-    hint = next((f"; use {ours}" for ours in found if hasattr(kind, re.split(r"\W", ours)[0])), "")
-    raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}{hint}", name=name, obj=owner)
+    """Raise AttributeError, which says what to use if the name is that of another library; ``__getattr__``."""
+    kind = owner if isinstance(owner, type) else type(owner)
+    what = f"type object {kind.__name__!r}" if kind is owner else f"{kind.__name__!r} object"
+    hint = "" if name[0] == "_" else _hint(kind, name)
+    raise AttributeError(f"{what} has no attribute {name!r}{hint}", name=name, obj=owner)
+
+
+def unknown_member(module: str, name: str, hint: str = "") -> Exception:
+    """Return the error for a name that a module does not have; called by its ``__getattr__``.
+
+    ``from module import name`` drops the text of AttributeError, and shows that of ImportError.
+    """
+    hint = hint or _hint(module, name)
+    is_import = sys._getframe(2).f_globals.get("__name__") in {"importlib._bootstrap", "_frozen_importlib"}
+    return (ImportError if hint and is_import else AttributeError)(f"module {module!r} has no attribute {name!r}{hint}")
+
+
+class Explained:
+    """Base of classes whose missing attributes are explained; type checkers know which exist."""
+
+    __slots__: tuple[str, ...] = ()
+    if not TYPE_CHECKING:
+        __getattr__ = unknown_attribute
+
+
+class ExplainedType(Explained, type):
+    """Type of classes of which that holds without an object, too."""
 
 
 def listed_options(keywords: Any) -> Callable[[Function], Function]:
@@ -173,11 +268,23 @@ def explained_options(function: Function) -> Function:
     known = {each.name for each in parameters if each.kind in _NAMED}
     most = sys.maxsize if inspect.Parameter.VAR_POSITIONAL in kinds else len(places)
     takes_any = inspect.Parameter.VAR_KEYWORD in kinds
+    required = [each.name for each in parameters if each.kind in _PLACED and each.default is inspect.Parameter.empty]
+    types = {each.name: str(each.annotation).removesuffix(" | None") for each in parameters}
+    checked = {name: each for name, each in types.items() if each in _TYPES}
+    optional = {each.name for each in parameters if str(each.annotation).endswith(" | None")}
 
     @wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if len(arguments) > most or not (takes_any or keywords.keys() <= known):
+        if not (takes_any or keywords.keys() <= known):
             raise _wrong_call(function.__qualname__, parameters, places, arguments, keywords)
+        if checked:
+            for name, value in (*zip(places, arguments), *keywords.items()):  # noqa: B905 - some have defaults
+                if name in checked and not (value is None and name in optional):
+                    check_type(name, checked[name], value)
+        if len(arguments) > most:
+            raise _wrong_call(function.__qualname__, parameters, places, arguments, keywords)
+        if len(arguments) < len(required) and (missing := {*required[len(arguments) :]} - keywords.keys()):
+            raise _incomplete_call(function.__qualname__, required, missing, arguments)
         return function(*arguments, **keywords)
 
     return cast("Function", call)
@@ -186,6 +293,61 @@ def explained_options(function: Function) -> Function:
 _CALLS: Final = ("__init__", "__new__", "__call__")
 _PLACED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _is_a(kind: str) -> Callable[[Any], bool]:
+    return lambda value: any(each.__name__ == kind for each in type(value).__mro__)
+
+
+_TYPES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "TrackingOptions": (_is_a("TrackingOptions"), "TrackingOptions, such as TrackingOptions(threshold=0.3)"),
+    "TrackSelection": (_is_a("TrackSelection"), "a TrackSelection, such as TrackSelection(only_tracks={1, 2})"),
+    "EncodeOptions": (_is_a("EncodeOptions"), "EncodeOptions, such as EncodeOptions(crf=23)"),
+    "FrameDetector": (lambda value: hasattr(value, "stream"), "a detector, such as SCRFDDetector()"),
+    "OverlayFunction": (callable, "an overlay, such as overlays.create('blur')"),
+    "Overlay": (callable, "an overlay, such as overlays.create('blur')"),
+    "ProgressCallback": (callable, "a function of stage, done and total"),
+    "Reader": (lambda value: hasattr(value, "info"), "an open reader, such as VideoReader(path)"),
+    "Source": (lambda value: isinstance(value, (str, os.PathLike)), "a path or an address"),
+}
+"""Annotations of arguments that callers often confuse: what is checked, and what is required."""
+
+
+def check_type(name: str, annotation: str, value: Any) -> None:
+    """Raise OptionError if the value of an argument is not of the type that its annotation says."""
+    is_right, what = _TYPES[annotation]
+    is_overlay, hint = annotation in ("Overlay", "OverlayFunction"), ""
+    if isinstance(value, type) and annotation != "ProgressCallback":
+        hint = f"{value.__name__} is a class: write {value.__name__}(…)"
+    elif is_overlay and hasattr(value, "detect_batch"):
+        hint = "this is a detector: pass the detector first, and then the overlay"
+    elif is_overlay and hasattr(value, "annotate") and not callable(value):
+        hint = f"write overlays.from_supervision({type(value).__name__}(…))"
+    elif is_right(value):
+        return
+    elif annotation == "FrameDetector" and callable(value):
+        hint = "pass the detector first, and then the overlay"
+    elif is_overlay and isinstance(value, (list, tuple)):
+        hint = "write overlays.Compose(*them)"
+    elif is_overlay and isinstance(value, str):
+        hint = f"write overlays.create({value!r})"
+    elif annotation == "Source" and type(value) is int:
+        hint = f"open_source('camera:{value}') opens a camera"
+    text = f"{name} must be {what}, not {shown(value)}" + (f"; {hint}" if hint else "")
+    raise OptionError(text, fields=[name], value=value)
+
+
+def _incomplete_call(
+    function: str, required: list[str], missing: Collection[str], arguments: tuple[Any, ...]
+) -> OptionError:
+    """Return the error for a call without some of the arguments that are required."""
+    owner, _, name = function.rpartition(".")
+    if required[0] == "self" and arguments and owner not in {each.__name__ for each in type(arguments[0]).__mro__}:
+        return OptionError(f"{function}(…) is called on an object, not on the class: {owner}(…).{name}(…)")
+    takes = [one for one in required if one not in _SELF]
+    absent = ", ".join(one for one in takes if one in missing)
+    callee = owner if name in _CALLS else name
+    return OptionError(f"{callee}({', '.join(takes)}) requires {absent}, too", fields=missing)
 
 
 def _wrong_call(

@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from scrfd_trt._option_names import unknown_option
+from scrfd_trt._option_names import unknown_attribute, unknown_option
 from scrfd_trt.errors import OptionError, one_line, shown
 
 logger = logging.getLogger("scrfd_trt")
@@ -70,6 +70,12 @@ class OptionsModel(BaseModel, metaclass=_Checked):
             if values and getattr(getattr(cls.__init__, "__code__", None), "co_argcount", 0) == 1:
                 raise OptionError(f"{cls.__name__} takes options by name, such as name=value, not {shown(values[0])}")
             return super().__new__(cls)
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)  # private attributes
+            except AttributeError:
+                return unknown_attribute(self, name)
 
         def __setattr__(self, name: str, value: Any) -> None:
             try:

@@ -139,8 +139,11 @@ def test_names_of_other_libraries_are_answered(options, message):
         ),
         ("overlays.parse('solid:fill=255,0,0')", "'0,0' in 'solid:fill=255,0,0' is not option=value: write OPTION=VAL"),
         ("scrfd_trt.FaceDetector()", "module 'scrfd_trt' has no attribute 'FaceDetector'; use SCRFDDetector()"),
-        ("scrfd_trt.video.open_source(0)", "a camera is named 'camera:0', not 0"),
-        ("scrfd_trt.video.overlay_video('a', 'b', overlays.create('blur'), detector)", "overlay is a detector: pass"),
+        ("scrfd_trt.video.open_source(0)", "name must be a path or an address, not 0; open_source('camera:0') op"),
+        (
+            "scrfd_trt.video.overlay_video('a', 'b', overlays.create('blur'), detector)",
+            "detector must be a det",
+        ),
         ("overlays.Blur(0.3)", "Blur takes options by name, such as name=value, not 0.3"),
         ("overlays.draw_box(image, colour='red')", "no option 'colour'; did you mean 'color'?"),
         ("type('Mine', (overlays.OverlayModel,), {'level': 3})", "Mine: level has no type: write level: float = …"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
 from scrfd_trt._formats import count_faces
+from scrfd_trt._option_names import Explained
 
 Origin = Literal["detected", "interpolated", "extended", "by hand"]
 """Found in this frame, placed between two detections, before the first or after the last detection, or by a person."""
@@ -18,7 +19,7 @@ ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 
 @dataclass(frozen=True)
-class Face:
+class Face(Explained):
     """A row of :class:`FrameFaces`: a face in one frame."""
 
     track: int
@@ -29,7 +30,7 @@ class Face:
 
 
 @dataclass(frozen=True, eq=False)
-class FrameFaces:
+class FrameFaces(Explained):
     """The faces of one frame as columns, in no particular order.
 
     Attributes

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt._detections import Detections
-from scrfd_trt._option_names import explained_options
+from scrfd_trt._option_names import Explained, explained_options
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.matching import MAX_DENSE_PAIRS, match, match_table, overlaps, take_best
 from scrfd_trt._tracking.motion import Motion
@@ -74,7 +74,7 @@ class _PendingFrame:
 
 
 @explained_options
-class Tracker:
+class Tracker(Explained):
     """Link the faces of a video to tracks.
 
     Frames go in one by one; each comes out some frames later, when no later frame can change its faces.

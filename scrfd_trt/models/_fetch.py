@@ -11,7 +11,7 @@ from pathlib import Path
 from scrfd_trt._files import locked
 from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import DownloadError, MissingDependencyError, ModelNotFoundError, OptionError, ScrfdError, shown
-from scrfd_trt.models._registry import Model, ProgressBar, get
+from scrfd_trt.models._registry import Model, ProgressBar, get, list_models
 from scrfd_trt.models._store import HOME_VARIABLE, find, find_archive, home, manual_steps, unpack_placed
 
 logger = logging.getLogger("scrfd_trt.models")
@@ -86,7 +86,9 @@ def _downloader(model: Model, *, allowed: bool) -> Callable[[Model, ProgressBar 
     """Return the function that downloads a model; raise an error if there is none."""
     if not (model.archives and allowed):
         why = "downloads are not allowed" if model.archives else "no release contains it"
-        raise ModelNotFoundError(f"{model.name} is not on this machine, and {why}: {manual_steps(model)}")
+        other = next((one.name for one in list_models() if one.name == f"{model.name}_bnkps" and find(one)), "")
+        here = f"; {other!r}, with landmarks, is here" if other else ""
+        raise ModelNotFoundError(f"{model.name} is not on this machine, and {why}: {manual_steps(model)}{here}")
     try:
         from scrfd_trt.models._download import download  # noqa: PLC0415 - pooch is optional
     except ImportError as error:

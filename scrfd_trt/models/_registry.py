@@ -244,7 +244,8 @@ def get(name: Model | str) -> Model:
         model.name for model in _MODELS.values() if files & {*model.files, *(each.file for each in model.archives)}
     ]
     close += difflib.get_close_matches(_normalized(text), _MODELS, n=1, cutoff=0.5)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    names = [name for name in (close[0], f"{close[0]}_bnkps") if name in _MODELS] if close else []
+    hint = f" (did you mean {' or '.join(map(repr, names))}?)" if names else ""
     how = {".onnx": "from_onnx", ".engine": "from_engine", ".plan": "from_engine"}.get(PurePath(text).suffix)
     own = f"; a file is opened by its path, with {how}" if how else ""
     raise OptionError(

@@ -1,5 +1,6 @@
 """Read and write videos, and detect, track and cover the faces in them."""
 
+from scrfd_trt._option_names import unknown_member
 from scrfd_trt._tracking.faces import Face, FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
@@ -26,3 +27,7 @@ __all__ = [  # noqa: RUF022 - in groups
     "Face", "FrameFaces", "FacesReader", "FacesWriter", "TrackSelection", "Cover",
     "Summary", "TrackSummary", "ReviewMoment",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise unknown_member(__name__, name)

@@ -24,7 +24,6 @@ from scrfd_trt._tracking.motion import Motion, Preview, estimate_motion, grey_si
 from scrfd_trt._tracking.options import TrackingOptions, tracking_of
 from scrfd_trt._tracking.scene_cuts import MAX_REPEATS, THUMBNAIL_SHAPE, CutCandidates, Thumbnail, mark_cuts
 from scrfd_trt._tracking.tracker import FrameObservation, Tracker
-from scrfd_trt.errors import OptionError, shown
 from scrfd_trt.video import _colors
 from scrfd_trt.video._directions import Directions, counted
 from scrfd_trt.video._live_reader import Reader
@@ -132,10 +131,8 @@ def find_faces(
     VideoError
         If the video cannot be read to its end; all frames before have been yielded.
     OptionError
-        If ``reader`` is no reader. Like other errors, it is raised when the first frame is asked for.
+        If ``reader`` is no reader. Other errors are raised when the first frame is asked for.
     """
-    if not hasattr(reader, "info"):
-        raise OptionError(f"reader is {shown(reader)}; open it with VideoReader")
     options = tracking_of(detector, tracking)
     is_empty = bool(spans)
     with closing(track_faces(reader, detector, options, delay=delay, keep=False, spans=spans)) as found:

@@ -16,7 +16,6 @@ from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import FrameDetector, track_faces
 from scrfd_trt.video._live_reader import Reader
 from scrfd_trt.video._reader import Frame
-from scrfd_trt.video._two_pass import check_overlay
 
 DELAY = 10  # frames of look-ahead: a third of a second at 30 frames per second
 
@@ -55,7 +54,6 @@ def overlay_live(
     VideoError
         If the source is lost for good.
     """
-    check_overlay(overlay)
     with closing(track_faces(reader, detector, tracking_of(detector, tracking), delay=delay, batch=1)) as items:
         for frame, faces in items:
             if frame is None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt._jobs.stages import prefetched
-from scrfd_trt._option_names import explained_options
+from scrfd_trt._option_names import Explained, explained_options
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError, VideoError, redact_password
 from scrfd_trt.video import _colors, _nvdec, _pyav
 from scrfd_trt.video._colors import NO_HDR, HdrMetadata, Orientation
@@ -101,7 +101,7 @@ class VideoInfo:
         return self.pixel_format.startswith(("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya"))
 
 
-class Frame:
+class Frame(Explained):
     """One frame of a video, upright: its number from 0, its time, and its ``av.VideoFrame`` in the video's format.
 
     The time counts from the start of the video, as in players; ``picture.pts`` is the time in the file.
@@ -137,7 +137,7 @@ class Frame:
         return self._image
 
 
-class FrameReader(ABC):
+class FrameReader(Explained, ABC):
     """What readers of all sources share: iteration over frames, and closing."""
 
     @abstractmethod

@@ -78,8 +78,6 @@ def open_source(
     OptionError
         If an option is out of range, or does not apply to the source.
     """
-    if isinstance(name, int):
-        raise OptionError(f"a camera is named 'camera:{name}', not {name}", fields=["name"], value=name)
     text = os.fspath(name)
     scheme = _pyav.scheme(text)
     live: dict[str, Any] = {"extra_streams": extra_streams, "reconnect": reconnect, "queue": queue, "timeout": timeout}

@@ -56,15 +56,6 @@ LATE = 0.5  # seconds by which a cover may end after the video
 PTS_TOLERANCE = 0.002  # seconds by which a frame's time may differ from that in the detections file
 
 
-def check_overlay(overlay: object) -> None:
-    """Raise OptionError if an overlay is not callable, before any work."""
-    if hasattr(overlay, "detect_batch"):
-        raise OptionError("overlay is a detector: pass the detector first, and then the overlay", fields=["overlay"])
-    if not callable(overlay):
-        hint = f"; use overlays.create({overlay!r})" if isinstance(overlay, str) else f", not {overlay!r}"
-        raise OptionError(f"overlay must be callable{hint}", fields=["overlay"], value=overlay)
-
-
 def _no_progress(stage: Stage, done: int, total: int | None) -> None:
     pass
 
@@ -234,7 +225,6 @@ def render_video(
     DetectionsError
         If the faces belong to another video.
     """
-    check_overlay(overlay)
     check_not_input(output, faces_file, "detections file")
     encode, chosen = encode or EncodeOptions(), selection or TrackSelection()
     kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
@@ -348,7 +338,6 @@ def overlay_video(
     VideoError, OutputError, OptionError
         As for :func:`detect_video` and :func:`render_video`.
     """
-    check_overlay(overlay)
     check_not_input(output, faces_file, "detections file")
     chosen = selection or TrackSelection()
     how: dict[str, Any] = {"overwrite": overwrite, "damaged": damaged, "progress": progress}

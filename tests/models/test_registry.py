@@ -80,7 +80,7 @@ def test_get_returns_a_model_unchanged(tiny):
     ("name", "meant"),
     [
         ("SCRFD_10G_KPS", "10g_bnkps"),
-        ("500M", "500m"),
+        ("500M", "500m' or '500m_bnkps"),
         ("2.5g_bnkp", "2.5g_bnkps"),
         ("scrfd-500m-bnkps", "500m_bnkps"),
         ("det_10g.onnx", "10g_bnkps"),

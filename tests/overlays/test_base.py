@@ -160,9 +160,9 @@ def test_compose_copies_for_overlays_that_modify_input() -> None:
 
 
 def test_compose_rejects_non_callables() -> None:
-    with pytest.raises(OptionError, match=r"not 'skull': write Compose\(overlays\.create"):
+    with pytest.raises(OptionError, match=r"not 'skull'; write overlays\.create\('skull'\)$"):
         Compose("skull")  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match=r"not \[Brighter.*: write Compose\(\*them\)$"):
+    with pytest.raises(OptionError, match=r"not \[Brighter.*; write overlays\.Compose\(\*them\)$"):
         Compose([Brighter()])  # type: ignore[list-item, arg-type]
     assert repr(Compose(Brighter(amount=3))) == "Compose(Brighter(amount=3))"
 

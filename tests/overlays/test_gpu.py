@@ -363,7 +363,7 @@ def test_overlays_that_cannot_draw(gpu):
         overlays.draw_on_gpu(broken, image, FACES)
     with pytest.raises(OverlayError, match="ZeroDivisionError: division by zero"):
         overlays.draw_on_gpu(overlays.Compose(overlays.Solid(), BrokenFill()), image, FACES)
-    with pytest.raises(OptionError, match="requires an overlay"):
+    with pytest.raises(OptionError, match="overlay must be an overlay"):
         overlays.draw_on_gpu("blur", image, FACES)
     with pytest.raises(DetectionsError, match="needs landmarks"):
         overlays.draw_on_gpu(NeedsLandmarks(), image, Detections([(1.0, 1.0, 9.0, 9.0)], [0.9], image_size=SIZE))

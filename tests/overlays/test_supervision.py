@@ -86,7 +86,7 @@ def test_overlays_accept_supervision_detections(name: str) -> None:
 def test_invalid_arguments_raise() -> None:
     with pytest.raises(DetectionsError, match="Detections of scrfd_trt or of supervision, not list"):
         overlays.Solid()(noise(), [1, 2])
-    with pytest.raises(OptionError, match="requires an overlay, not 'skull'"):
+    with pytest.raises(OptionError, match=r"overlay must be an overlay, .*, not 'skull'"):
         overlays.to_supervision("skull")
 
 
