@@ -226,4 +226,7 @@ class DetectorOptions(OptionsModel):
     color: Literal["bgr", "rgb", "nv12"] = "bgr"
     max_batch: int = Field(8, ge=1, le=1024)
 
-    _whole = field_validator("max_faces", "max_batch", mode="before")(whole_number)
+    @field_validator("max_faces", "max_batch", mode="before")
+    @classmethod
+    def _check_whole(cls, value: object) -> object:
+        return whole_number(value)

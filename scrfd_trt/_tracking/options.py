@@ -51,7 +51,10 @@ class TrackingOptions(OptionsModel):
     smooth: bool = Field(True, description="Smooth boxes and landmarks over time.")
     every: int = Field(1, ge=1, le=1000, description="Detect faces in every n-th frame only, and fill the rest.")
 
-    _whole = field_validator("every", mode="before")(whole_number)
+    @field_validator("every", mode="before")
+    @classmethod
+    def _check_whole(cls, value: object) -> object:
+        return whole_number(value)
 
     @property
     def detection_threshold(self) -> float:

@@ -73,7 +73,10 @@ class EncodeOptions(OptionsModel):
     audio: Audio = "auto"
     subtitles: bool = True
 
-    _whole = field_validator("crf", "quality", mode="before")(whole_number)
+    @field_validator("crf", "quality", mode="before")
+    @classmethod
+    def _check_whole(cls, value: object) -> object:
+        return whole_number(value)
 
 
 def encoder_name(options: EncodeOptions, suffix: str, info: VideoInfo) -> str:
