@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime import quantization
+from onnxruntime.quantization import QuantType
 
 from scrfd_trt._engine import calibration
 from scrfd_trt._engine.build_options import BuildOptions
@@ -56,11 +58,10 @@ def quantize(prepared: PreparedModel, options: BuildOptions, target: Target, pro
         inputs = _inputs(options.calibration, prepared.sizes)
         # Images of few faces would leave the ranges of scores too small for others.
         drawn = _inputs(None, prepared.sizes) if options.calibration else []
-        quantizer = _Quantizer.of(model, [*inputs, *drawn], target)
-        work = _Search(quantizer, inputs)
-    kept = work.choose_kept(progress)
+        quantizer = _Quantizer(model, target, inputs, drawn)
+    kept = quantizer.choose_kept(progress)
     result = quantizer.run(kept)
-    change = work.change(result)
+    change = FaceChange.of(*([rows.faces for rows in each] for each in (quantizer.expected, quantizer.rows(result))))
     change.check("the quantized model", options.max_face_change)
     if target == "strongly typed":
         fp16.Fp16Caster(result).run()
@@ -84,33 +85,43 @@ def _inputs(folder: Path | None, sizes: Sequence[Size]) -> Inputs:
     return [(size, letterbox([image], size)) for image in calibration.images(folder) for size in sizes]
 
 
-@dataclass(frozen=True)
 class _Quantizer:
-    """A floating point model with named nodes, and the ranges of its tensors."""
+    """A floating point model, which it quantizes, and what the model finds in the calibration inputs."""
 
-    model: onnx.ModelProto
-    ranges: Any
-    target: Target
-
-    @classmethod
-    def of(cls, model: onnx.ModelProto, inputs: Inputs, target: Target) -> _Quantizer:
+    def __init__(self, model: onnx.ModelProto, target: Target, inputs: Inputs, drawn: Inputs) -> None:
         if model.opset_import[0].version < OPSETS[target]:
             model = onnx.version_converter.convert_version(model, OPSETS[target])
         for node in model.graph.node:
             node.name = node.output[0]
         del model.graph.value_info[:]
-        model = onnx.shape_inference.infer_shapes(model)
-        return cls(model, _measure_ranges(model, inputs), target)
+        self.model, self.target, self.inputs = onnx.shape_inference.infer_shapes(model), target, inputs
+        self.layers = [node.name for node in model.graph.node if node.op_type == "Conv"]
+        self.batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+        self.ranges = self._measure_ranges([*inputs, *drawn])
+        self.expected = self.rows(self.model)
+        # Those with the most rows that may be faces tell the most.
+        order = np.argsort([-int((rows.scores >= LIKELY).sum()) for rows in self.expected], kind="stable")
+        self.measured = order[:MEASURED_INPUTS].tolist()
 
-    @property
-    def layers(self) -> list[str]:
-        """Names of all convolutions."""
-        return [node.name for node in self.model.graph.node if node.op_type == "Conv"]
+    def _measure_ranges(self, inputs: Inputs) -> Any:
+        """Return minimum and maximum of each tensor; percentiles and entropy lose more faces of SCRFD."""
+        name = self.model.graph.input[0].name
+        feeds = ({name: np.repeat(blob, self.batch, axis=0)} for _, blob in inputs)
+        reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda _: next(feeds, None)})
+        with TemporaryDirectory() as folder:
+            source = Path(folder) / "model.onnx"
+            onnx.save(self.model, source)
+            calibrator = quantization.create_calibrator(
+                source,
+                list(CPU_OPERATORS),
+                augmented_model_path=str(Path(folder) / "augmented.onnx"),
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+            )
+            calibrator.collect_data(reader())
+            return calibrator.compute_data()
 
     def run(self, kept: Sequence[str]) -> onnx.ModelProto:
         """Return a quantized copy in which some convolutions stay floating point."""
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self.model)
         on_cpu = self.target == "onnxruntime"
         # TensorRT has symmetric ranges only, fuses what follows a convolution, and quantizes the weights itself.
         extra = {
@@ -119,13 +130,12 @@ class _Quantizer:
             "QuantizeBias": False,
             "OpTypesToExcludeOutputQuantization": ["Conv"],
         }
-        kinds = quantization.QuantType
         quantizer = quantization.QDQQuantizer(
-            copy,
+            deepcopy(self.model),
             per_channel=True,
             reduce_range=False,
-            weight_qType=kinds.QInt8,
-            activation_qType=kinds.QUInt8 if on_cpu else kinds.QInt8,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8 if on_cpu else QuantType.QInt8,
             tensors_range=self.ranges,
             nodes_to_quantize=[],
             nodes_to_exclude=list(kept),
@@ -141,29 +151,43 @@ class _Quantizer:
         del result.graph.value_info[:]
         return result
 
+    def choose_kept(self, progress: BuildProgress) -> tuple[str, ...]:
+        """Return the layers, by their own error, without which the error is small enough; none if it is."""
+        if self._error(()) <= MAX_ERROR:
+            return ()
+        layers, alone = self.layers, []
+        with stage(progress, "measuring the layers in INT8", STEPS):
+            for number, layer in enumerate(layers):
+                alone.append(self._error([other for other in layers if other != layer]))
+                progress.step(STEPS * (number + 1) // len(layers), layer)
+        worst = [layer for _, layer in sorted(zip(alone, layers, strict=True), reverse=True)]
+        most = int(MAX_KEPT * len(layers))
+        return tuple(worst[: next((n for n in range(1, most) if self._error(worst[:n]) <= MAX_ERROR), most)])
 
-def _measure_ranges(model: onnx.ModelProto, inputs: Inputs) -> Any:
-    """Return minimum and maximum of each tensor; percentiles and entropy lose more faces of SCRFD."""
+    def _error(self, kept: Sequence[str]) -> float:
+        """Return the mean change of scores and boxes, of the rows that may be faces, in the measured inputs."""
+        found = self.rows(self.run(kept), self.measured)
+        errors = [np.zeros(0)]
+        for index, after in zip(self.measured, found, strict=True):
+            before = self.expected[index]
+            likely = before.scores >= LIKELY
+            boxes = before.values[likely, :4]
+            sides = np.maximum((boxes[:, :2] + boxes[:, 2:]).max(axis=1, initial=0), before.strides[likely])
+            box = np.abs(after.values[likely, :4] - boxes).max(axis=1, initial=0) / sides
+            errors.append((np.abs(after.scores - before.scores)[likely] + box) / 2)
+        error = np.concatenate(errors)
+        return float(error.mean()) if len(error) else 0.0
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._blobs = iter([blob for _, blob in inputs])
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            blob = next(self._blobs, None)
-            return None if blob is None else {model.graph.input[0].name: blob}
-
-    with TemporaryDirectory() as folder:
-        source = Path(folder) / "model.onnx"
-        onnx.save(model, source)
-        calibrator = quantization.create_calibrator(
-            source,
-            list(CPU_OPERATORS),
-            augmented_model_path=str(Path(folder) / "augmented.onnx"),
-            calibrate_method=quantization.CalibrationMethod.MinMax,
-        )
-        calibrator.collect_data(Reader())
-        return calibrator.compute_data()
+    def rows(self, model: onnx.ModelProto, numbers: Sequence[int] | None = None) -> list[Rows]:
+        """Return what a model finds in the inputs with these numbers, or in all."""
+        inputs = self.inputs if numbers is None else [self.inputs[number] for number in numbers]
+        with closing(OnnxBackend(model.SerializeToString())) as backend:
+            layout = recognize(backend.outputs)
+            runs = ((size, backend.run(np.repeat(blob, self.batch, axis=0))) for size, blob in inputs)
+            return [
+                rows_of(layout, [np.asarray(output, np.float32) for output in outputs], 0, size, MARGIN)
+                for size, outputs in runs
+            ]
 
 
 def _quantize_residuals(graph: onnx.GraphProto) -> None:
@@ -183,57 +207,3 @@ def _limit_scales(graph: onnx.GraphProto) -> None:
         if tensor.name in scales:
             values = np.maximum(onnx.numpy_helper.to_array(tensor), np.float32(MIN_SCALE))
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-
-
-@dataclass
-class _Search:
-    """Finds the convolutions that must stay floating point."""
-
-    quantizer: _Quantizer
-    inputs: Inputs
-
-    def __post_init__(self) -> None:
-        self._expected = self._rows(self.quantizer.model, self.inputs)
-        # Those with the most rows that may be faces tell the most.
-        order = np.argsort([-int((rows.scores >= LIKELY).sum()) for rows in self._expected], kind="stable")
-        self._measured = order[:MEASURED_INPUTS].tolist()
-
-    def change(self, model: onnx.ModelProto) -> FaceChange:
-        """Return the change of the faces of all inputs in a quantized model."""
-        found = self._rows(model, self.inputs)
-        return FaceChange.of([rows.faces for rows in self._expected], [rows.faces for rows in found])
-
-    def choose_kept(self, progress: BuildProgress) -> tuple[str, ...]:
-        """Return the layers, by their own error, without which the error is small enough; none if it is."""
-        if self._error(()) <= MAX_ERROR:
-            return ()
-        layers, alone = self.quantizer.layers, []
-        with stage(progress, "measuring the layers in INT8", STEPS):
-            for number, layer in enumerate(layers):
-                alone.append(self._error([other for other in layers if other != layer]))
-                progress.step(STEPS * (number + 1) // len(layers), layer)
-        worst = [layer for _, layer in sorted(zip(alone, layers, strict=True), reverse=True)]
-        most = int(MAX_KEPT * len(layers))
-        return tuple(worst[: next((n for n in range(1, most) if self._error(worst[:n]) <= MAX_ERROR), most)])
-
-    def _error(self, kept: Sequence[str]) -> float:
-        """Return the mean change of scores and boxes, of the rows that may be faces, in the measured inputs."""
-        found = self._rows(self.quantizer.run(kept), [self.inputs[index] for index in self._measured])
-        errors = [np.zeros(0)]
-        for index, after in zip(self._measured, found, strict=True):
-            before = self._expected[index]
-            likely = before.scores >= LIKELY
-            boxes = before.values[likely, :4]
-            sides = np.maximum((boxes[:, :2] + boxes[:, 2:]).max(axis=1, initial=0), before.strides[likely])
-            box = np.abs(after.values[likely, :4] - boxes).max(axis=1, initial=0) / sides
-            errors.append((np.abs(after.scores - before.scores)[likely] + box) / 2)
-        error = np.concatenate(errors)
-        return float(error.mean()) if len(error) else 0.0
-
-    def _rows(self, model: onnx.ModelProto, inputs: Inputs) -> list[Rows]:
-        with closing(OnnxBackend(model.SerializeToString())) as backend:
-            layout = recognize(backend.outputs)
-            return [
-                rows_of(layout, [np.asarray(output, np.float32) for output in backend.run(blob)], 0, size, MARGIN)
-                for size, blob in inputs
-            ]

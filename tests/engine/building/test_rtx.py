@@ -52,7 +52,7 @@ def small(network_500m: Path) -> PreparedModel:
 
 
 def test_int8_engine(network_500m: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scrfd_trt._engine.onnx.quantize._Search.choose_kept", lambda self, progress: ())  # quick
+    monkeypatch.setattr("scrfd_trt._engine.onnx.quantize._Quantizer.choose_kept", lambda self, progress: ())  # quick
     options = BuildOptions(precision="int8", sizes=[160], compute_capabilities=("8.9",))
     out = write_engine(network_500m, tmp_path / "int8.plan", options, flavour=RTX)
     record = files.read_record(out)

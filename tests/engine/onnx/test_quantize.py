@@ -28,13 +28,13 @@ OPTIONS = BuildOptions(precision="int8", sizes=(SIDE,))
 
 @pytest.fixture(scope="module")
 def fp32(network_500m):
-    return prepare(network_500m, sizes=((SIDE, SIDE),), batch=(1, 2, 2), precision="int8")
+    return prepare(network_500m, sizes=((SIDE, SIDE),), batch=(2, 2, 2), precision="int8")
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Quantize everything, with one picture."""
-    monkeypatch.setattr(int8._Search, "choose_kept", lambda self, progress: ())
+    monkeypatch.setattr(int8._Quantizer, "choose_kept", lambda self, progress: ())
     monkeypatch.setattr(calibration, "images", lambda folder: [samples.load("group").image])
 
 
@@ -44,7 +44,8 @@ def quantized(prepared: Any, target: int8.Target) -> onnx.ModelProto:
     assert found.notes[-2] == f"INT8 but for 0 of {layers} convolutions"
     assert re.match(r"INT8 on 1 calibration images: of \d faces, 0 are missing and 0 are new; boxes", found.notes[-1])
     with closing(OnnxBackend(found.model)) as backend:
-        assert backend.run(np.zeros((1, 3, SIDE, SIDE), np.float32))[0].shape[0] == 1
+        batch = found.input.shape[0] or 1
+        assert backend.run(np.zeros((batch, 3, SIDE, SIDE), np.float32))[0].shape[0] == batch
     return onnx.load_model_from_string(found.model)
 
 
@@ -89,8 +90,8 @@ def test_faces_that_change_are_refused(fp32, monkeypatch):
 
 def test_layers_with_the_largest_error_stay_floating_point(monkeypatch):
     errors = {"a": 0.001, "b": 0.02, "c": 0.01, "d": 0.003, "e": 0, "f": 0, "g": 0, "h": 0}
-    search = object.__new__(int8._Search)
-    search.quantizer = type("Fake", (), {"layers": list(errors)})()
+    search = object.__new__(int8._Quantizer)
+    search.layers = list(errors)
     monkeypatch.setattr(int8, "MAX_KEPT", 0.5)
     search._error = lambda kept: sum(error for layer, error in errors.items() if layer not in kept)
     assert search.choose_kept(NoProgress()) == ("b", "c")
