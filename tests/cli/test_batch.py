@@ -110,7 +110,7 @@ def test_mistakes_are_refused(run: Run, arguments: tuple[str, ...], message: str
 
 
 @pytest.mark.usefixtures("known_overlays")
-@pytest.mark.parametrize("place", ["here", "elsewhere"])
+@pytest.mark.parametrize("place", [pytest.param("here", marks=pytest.mark.slow), "elsewhere"])
 def test_copies_are_those_of_anonymize(run: Run, film: Callable[..., Path], place: str) -> None:
     film("in/clip.mp4", (), 3)
     Path("in/copies").mkdir()

@@ -18,7 +18,7 @@ from scrfd_trt.errors import DetectionsError
 
 from .conftest import BOX, SIZE
 
-pytestmark = pytest.mark.usefixtures("spots", "known_overlays")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spots", "known_overlays")]
 
 Run = Callable[..., Any]
 Picture = Callable[..., Path]

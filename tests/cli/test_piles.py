@@ -89,6 +89,7 @@ def test_results_are_those_of_each_image_alone(run: Run) -> None:
     assert not job_threads()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 def test_processes_give_the_same_results(run: Run, spot_network: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = pile(20, ".jpg")
@@ -211,7 +212,7 @@ def test_an_image_that_the_model_fails_on_costs_itself_only(
     ]
 
 
-@pytest.mark.parametrize("command", ["detect", "overlay"])
+@pytest.mark.parametrize("command", [pytest.param("detect", marks=pytest.mark.slow), "overlay"])
 def test_few_large_images_are_in_memory(
     run: Run, spot_network: ModuleType, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
