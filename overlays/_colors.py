@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from scrfd_trt._options import OptionsModel
 
 COLORS = {
-    "black": "#000000", "white": "#ffffff", "grey": "#808080", "red": "#ff3b30", "orange": "#ff9500",
+    "black": "#000000", "white": "#ffffff", "grey": "#808080", "gray": "#808080", "red": "#ff3b30", "orange": "#ff9500",
     "yellow": "#ffd60a", "green": "#30d158", "cyan": "#40d8e0", "blue": "#0a84ff", "magenta": "#ff2d92",
 }  # fmt: skip
 """Named colours."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from scrfd_trt import _devices, _forks, models
+from scrfd_trt._files import user_path
 from scrfd_trt._heads import HeadLayout
 from scrfd_trt._option_names import READ_ONLY, DetectorKeywords, Explained, explained_options, listed_options
 from scrfd_trt._pipelines import HostPipeline, Pipeline
@@ -318,7 +319,7 @@ def invalid(name: str, what: str, value: object, choices: Iterable[str] = ()) ->
 def _path(path: object) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise invalid("path", "the path of a model's file", path)
-    return Path(path)
+    return user_path(Path(path))
 
 
 def _validated(options: DetectorKeywords) -> DetectorOptions:

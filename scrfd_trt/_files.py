@@ -53,6 +53,17 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"cannot write {path}: the folder is write-protected; name another one")
 
 
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user types; ``~`` is the home folder, unless a file or folder has this name."""
+    path = Path(text)
+    if not str(text).startswith("~") or os.path.lexists(path):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
+
+
 def check_not_input(path: str | os.PathLike[str], source: str | os.PathLike[str] | None, what: str = "input") -> None:
     """Raise OptionError if a file to write is one that is read, by another name or not."""
     is_same = False

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from scrfd_trt._crops import explain_no_array
 from scrfd_trt._devices import usable_cores
+from scrfd_trt._files import user_path
 from scrfd_trt._image_arrays import YUVImage, as_color, from_yuv, is_channels_first, is_on_gpu
 from scrfd_trt._jobs.stages import ByteBudget, mapped
 from scrfd_trt.errors import (
@@ -66,7 +67,7 @@ def open_picture(image: Any) -> Picture | None:
         if not (text := os.fsdecode(image)):
             raise ImageError("the path of the image is empty")
         is_web = isinstance(image, str) and "://" in text[:16]
-        opened = _open_file(download(text), shown_address(text)) if is_web else _open_file(Path(text), _cut(text))
+        opened = _open_file(download(text), shown_address(text)) if is_web else _open_file(user_path(text), _cut(text))
         return opened._replace(source=redact_password(text))
     if isinstance(image, _BYTES):
         return _open_file(bytes(image))
@@ -100,7 +101,7 @@ def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bg
     if isinstance(image, np.ndarray):
         return weakref.ref(image), order
     if isinstance(image, (str, os.PathLike)):
-        path = os.path.abspath(os.fsdecode(image))  # noqa: PTH100
+        path = os.path.abspath(user_path(os.fsdecode(image)))  # noqa: PTH100
         if (state := _file_state(path)) is None:  # an address
             return None
         return partial(_found_again, partial(_same_file, path, state), order), order
@@ -273,7 +274,7 @@ def _expanded(path: str | os.PathLike[Any]) -> list[str]:
     """Return the images of a folder by their suffixes, the files that match a pattern, sorted, or the path itself."""
     from scrfd_trt._image_files.read import IMAGE_SUFFIXES  # noqa: PLC0415 - slow to import
 
-    text = os.fsdecode(path)
+    text = os.fspath(user_path(os.fsdecode(path)))
     try:
         if is_folder := os.path.isdir(text):  # noqa: PTH112 - unlike pathlib's, it raises no error
             entries = (each for each in os.scandir(text) if each.name[:1] != "." and each.is_file())

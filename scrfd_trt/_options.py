@@ -147,7 +147,7 @@ def _as_tuple(value: object) -> object:
     if isinstance(value, (int, np.integer)) or (isinstance(value, np.ndarray) and not value.ndim):
         return (value.item() if isinstance(value, (np.ndarray, np.integer)) else value,)
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
-        return value
+        raise ValueError("must be a whole number, or a list of them")  # noqa: TRY004 - pydantic explains ValueError
     return tuple(value)
 
 

@@ -388,3 +388,10 @@ def test_arrays_of_jax(detector: SCRFDDetector, picture: np.ndarray) -> None:
     array = jax.numpy.asarray(picture)
     assert detector(array) == detector(array.transpose(2, 0, 1)) == detector(picture)
     assert detector.detect_batch(jax.numpy.stack([array] * 2)) == [detector(picture)] * 2
+
+
+def test_a_home_folder_is_known_by_its_sign(detector: SCRFDDetector, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 50, 3), np.uint8))
+    assert len(detector("~/a.png")) == len(detector.detect_batch("~/*.png")[0]) == 0

@@ -28,7 +28,7 @@ def test_scales_are_normalised(value, scales):
         ({"iou": -1}, "iou"),
         ({"scales": 100}, r"^scales\.0\.0: must be a multiple of 32 \(it is 100\)$"),
         ({"scales": ()}, r"^scales: must have a length of at least 1 \(it is \(\)\)$"),
-        ({"scales": "640"}, "^scales: must be a list or tuple "),
+        ({"scales": "640"}, "^scales: must be a whole number, or a list of them "),
         ({"scales": (0,)}, "scales"),
         ({"max_faces": 0}, "max_faces"),
         ({"color": "gbr"}, "'bgr', 'rgb' or 'nv12'"),

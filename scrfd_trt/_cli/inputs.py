@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from scrfd_trt._cli import console, signals
 from scrfd_trt._cli.content import VIDEO_SUFFIXES, has_video_stream, identify, is_motion_jpeg, not_media
 from scrfd_trt._cli.folders import FolderSearch, LeftOut, problem_of
+from scrfd_trt._files import user_path
 from scrfd_trt._image_files import ImageFrame, open_image
 from scrfd_trt._image_files.read import IMAGE_SUFFIXES, Damaged
 from scrfd_trt._inputs import download_to, is_address
@@ -221,17 +222,6 @@ def local_path(text: str, folder: Callable[[], Path]) -> Path:
     if source.problem:
         raise VideoError(source.problem, subject=str(source.name))
     return source.path
-
-
-def user_path(text: str | Path) -> Path:
-    """Return the path that a user types; ``~`` is the home folder, unless a file or folder has this name."""
-    path = Path(text)
-    if not str(text).startswith("~") or os.path.lexists(path):
-        return path
-    try:
-        return path.expanduser()
-    except RuntimeError:  # no such user
-        return path
 
 
 def same_file_key(path: Path, real_folder: Callable[[str], str] = os.path.realpath) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 import typer
 
-from scrfd_trt._cli.inputs import Source, is_folder, user_path
+from scrfd_trt._cli.inputs import Source, is_folder
+from scrfd_trt._files import user_path
 from scrfd_trt.errors import OptionError
 
 IMAGES, ANIMATIONS, VIDEOS, LIVE, WEB = "images", "animations", "videos", "live", "web"

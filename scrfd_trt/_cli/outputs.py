@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.content import VIDEO_SUFFIXES, Kind, identify
-from scrfd_trt._cli.inputs import Source, exists, folded, is_folder, is_regular_file, same_file_key, user_path
+from scrfd_trt._cli.inputs import Source, exists, folded, is_folder, is_regular_file, same_file_key
 from scrfd_trt._engine.plan import ENGINE_SUFFIXES
-from scrfd_trt._files import atomic_file, temporary_folder
+from scrfd_trt._files import atomic_file, temporary_folder, user_path
 from scrfd_trt._image_files import ImageFile, ImageFrame
 from scrfd_trt._image_files.metadata import Metadata
 from scrfd_trt._image_files.read import IMAGE_SUFFIXES

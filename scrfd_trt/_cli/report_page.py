@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from scrfd_trt._cli import outputs
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.inputs import user_path
 from scrfd_trt._cli.option_rules import given_options
 from scrfd_trt._cli.video_report import as_cover, doubt_text, headline, low_score, span_text
+from scrfd_trt._files import user_path
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Summary, open_source

@@ -23,7 +23,6 @@ from scrfd_trt._cli.content import VIDEO_SUFFIXES
 from scrfd_trt._cli.detector import THRESHOLD as COVER_THRESHOLD
 from scrfd_trt._cli.detector import CoverDetectArgs, detector_opener
 from scrfd_trt._cli.exits import FAILED, add_location, at_stop
-from scrfd_trt._cli.inputs import user_path
 from scrfd_trt._cli.jobs import MAY_DIFFER
 from scrfd_trt._cli.looks import OWN_LOOKS, Looks
 from scrfd_trt._cli.option_rules import COPIES, DETECTING, FACES, IMAGES, LOSSY, check_options
@@ -32,6 +31,7 @@ from scrfd_trt._cli.pile_copies import CopyParts, PileCopies
 from scrfd_trt._cli.progress import PileProgress, pile_progress
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_model_path
+from scrfd_trt._files import user_path
 from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._jobs.images import PILE_BATCH
 from scrfd_trt._jobs.stages import mapped

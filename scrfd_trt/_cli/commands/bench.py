@@ -16,11 +16,12 @@ from scrfd_trt._cli.bench_cpu import measure_cpu
 from scrfd_trt._cli.bench_gpu import GpuBench, GpuFigures
 from scrfd_trt._cli.detector import check_no_engine_options, gpu_number, open_detector, parse_scales
 from scrfd_trt._cli.exits import FAILED
-from scrfd_trt._cli.inputs import read_image, user_path
+from scrfd_trt._cli.inputs import read_image
 from scrfd_trt._cli.option_table import altered, option
 from scrfd_trt._cuda.driver import find
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_plan
+from scrfd_trt._files import user_path
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import factory
 from scrfd_trt.backends import OnnxBackend

@@ -15,7 +15,7 @@ import typer
 from scrfd_trt import _devices, models
 from scrfd_trt._cli import console, options, outputs
 from scrfd_trt._cli.detector import gpu_number, parse_scales
-from scrfd_trt._cli.inputs import same_file_key, user_path
+from scrfd_trt._cli.inputs import same_file_key
 from scrfd_trt._cli.option_rules import BATCH_RANGE, DETECTING, check_options
 from scrfd_trt._cli.option_table import COMPLETIONS, option
 from scrfd_trt._cli.options import split_values
@@ -23,6 +23,7 @@ from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.build_options import BuildOptions, Precision
 from scrfd_trt._engine.plan import is_engine_file, is_model_path, read_record, record_path
+from scrfd_trt._files import user_path
 from scrfd_trt._pipelines import factory
 from scrfd_trt.errors import OptionError
 

@@ -14,11 +14,10 @@ import typer
 from scrfd_trt import models
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.detector import parse_rotations, parse_scales
-from scrfd_trt._cli.inputs import user_path
 from scrfd_trt._cli.outputs import check_folder, make_folder
 from scrfd_trt._engine.inspect import inspect_engine
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
-from scrfd_trt._files import atomic_file, check_readable
+from scrfd_trt._files import atomic_file, check_readable, user_path
 from scrfd_trt._heads import HeadLayout, recognize
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.profiles import choose_scales, describe, largest_batch

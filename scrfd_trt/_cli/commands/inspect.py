@@ -12,11 +12,12 @@ from rich.text import Text
 from scrfd_trt._cli import console
 from scrfd_trt._cli.detector import gpu_number
 from scrfd_trt._cli.exits import FAILED, flags
-from scrfd_trt._cli.inputs import exists, user_path
+from scrfd_trt._cli.inputs import exists
 from scrfd_trt._cli.option_rules import ENGINES, check_options
 from scrfd_trt._cli.option_table import option
 from scrfd_trt._engine.inspect import EngineReport, inspect_engine
 from scrfd_trt._engine.plan import is_engine_file
+from scrfd_trt._files import user_path
 from scrfd_trt.errors import ModelNotFoundError
 
 BOLD_LABELS = {"file", "usable here"}
