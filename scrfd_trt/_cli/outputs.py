@@ -141,7 +141,7 @@ def plan_folder(
     """Choose the path of each copy below a folder, as :func:`plan_outputs` does; ``name`` may change its name."""
     check_folder(folder)
     outputs = {
-        source: source.copy if source.is_done and source.copy else name(folder / _copy_name(source))
+        source: source.copy if source.is_done and source.copy else name(folder / copy_name(source))
         for source in sources
         if not source.problem
     }
@@ -154,13 +154,13 @@ def _plan_beside(sources: Sequence[Source], ending: str, *, overwrite: bool) -> 
         if source.address:
             raise OptionError(f"{source.name} requires --output FILE, or --output - for standard output")
         if not source.problem:
-            name = _copy_name(source)
+            name = copy_name(source)
             outputs[source] = source.path.with_name(f"{name.stem}{ending}{name.suffix}")
     hint = "and name its copy with --output"
     return _without_conflicts(outputs, sources, hint, "file with --output", overwrite=overwrite)
 
 
-def _copy_name(source: Source) -> Path:
+def copy_name(source: Source) -> Path:
     """Return the path below the output folder; its suffix is that of a format which is written."""
     name = source.relative_path
     trimmed = name.with_name(name.name.rstrip(". ") or name.name)

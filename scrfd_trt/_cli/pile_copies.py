@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections import deque
@@ -12,6 +13,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from scrfd_trt._cli import outputs
 from scrfd_trt._cli.batch import Tally
@@ -27,7 +29,7 @@ from scrfd_trt._jobs.stages import grouped, mapped, prefetched
 from scrfd_trt._parquet import encodable, load_pyarrow
 from scrfd_trt.distributed._parts import DEFAULT, READERS, Output, Part, PartResult, read_part
 from scrfd_trt.distributed._stores import fetch, is_uri, shown_name
-from scrfd_trt.errors import OptionError, OutputError, ScrfdError, redact_password
+from scrfd_trt.errors import OptionError, OutputError, ScrfdError
 from scrfd_trt.video._canvas import OverlayFunction
 
 GROUP = 256  # files that are fetched, covered and sent together
@@ -101,18 +103,22 @@ class PileCopies:
     def _fetch(self, place: Path, numbered: tuple[int, str]) -> Source:
         """Return the file of an address, which is in a folder if it is not on this machine."""
         number, uri = numbered
-        relative = Path(relative_name(uri, self.root))
-        if not is_uri(uri) and "#row=" not in uri:
-            return Source(Path(uri), relative)
-        source = Source(place / f"{number}{relative.suffix}", relative, address=shown_name(uri))
+        relative, is_row = Path(relative_name(uri, self.root)), "#row=" in uri
+        if is_uri(uri) or is_row:
+            source = Source(place / f"{number}{relative.suffix}", relative, address=shown_name(uri))
+        else:
+            source = Source(Path(uri), relative)
         try:
-            if "#row=" in uri:
+            if is_row:
                 (picture,) = read_part(Part(0, [uri]))
                 source.path.write_bytes(picture.read())  # type: ignore[arg-type]  # rows have no paths
-            else:
+            elif is_uri(uri):
                 fetch(uri, source.path)
         except ScrfdError as error:
             source.problem = error.reason
+        name = outputs.copy_name(source)
+        if name != relative and not is_row:  # a.mts beside a.mp4
+            source.relative_path = distinct(name.with_stem(relative.name), uri)
         return source
 
     @property
@@ -157,13 +163,22 @@ class CopyParts:
 
 
 def relative_name(uri: str, root: str) -> str:
-    """Return the name of a copy: the path below the source, or all of a listed path but its root."""
-    name, start = shown_name(uri), shown_name(root).rstrip("/")
-    name = re.sub(r"#row=(\d+)$", r"/\1", name)
-    if name.startswith(f"{start}/"):
-        name = name[len(start) + 1 :]
-    name = redact_password(name).partition("://")[2] or name
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+    """Return the name of a copy: the path below the source, or all of a listed one; each address has its own."""
+    path, start = shown_name(uri), shown_name(root).rstrip("/")
+    if is_inside := path.startswith(f"{start}/"):
+        path = path[len(start) + 1 :]
+    elif is_uri(uri):
+        path = re.sub("://([^/]*@)?", "/", path, count=1)
+    path = re.sub(r"#row=(\d+)$", r"/\1", unquote(path) if is_uri(uri) else path)
+    name = "/".join(part for part in path.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+    is_exact = name == (path if is_inside else path.lstrip("/")) and (is_inside or shown_name(uri) == uri)
+    return name if is_exact else distinct(Path(name), uri).as_posix()
+
+
+def distinct(path: Path, uri: str) -> Path:
+    """Return a path that another address does not get."""
+    digest = hashlib.blake2b(uri.encode("utf-8", "surrogateescape"), digest_size=5).hexdigest()
+    return path.with_name(f"{path.stem}-{digest}{path.suffix}")
 
 
 def _table(names: Sequence[str], rows: Iterable[tuple[str, str]]) -> Any:

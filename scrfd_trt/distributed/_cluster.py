@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 from scrfd_trt import _devices
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._exports import load
 from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._jobs.decoders import ImageSettings, OpenedImage
 from scrfd_trt._jobs.stages import grouped, prefetched
 from scrfd_trt.distributed._parts import ROW, Detection, Output, Part, Picture, read_part
-from scrfd_trt.distributed._ray import assigned_cpus, choose_gpu, load_ray
+from scrfd_trt.distributed._ray import RAY, assigned_cpus, choose_gpu
 from scrfd_trt.distributed._stores import shown_name
 from scrfd_trt.errors import BackendError, DeviceError, ImageError, OptionError, ScrfdError, one_line, without_frames
 
@@ -68,7 +69,7 @@ class DetectParts:
 
 def connect(address: str | None) -> Any:
     """Return Ray, connected to the cluster at an address; ``auto``: to that of this machine, or to a new one."""
-    ray = load_ray("a run on a cluster")
+    ray = load("ray", "a run on a cluster", RAY)
     if not ray.is_initialized():
         about = {"include_dashboard": False} if address in (None, "auto") else {"address": address}
         try:
@@ -200,7 +201,7 @@ class _Worker:
 
     def _decoded(self, part: Part) -> Iterator[Picture]:
         """Yield the pictures of a part, decoded by tasks, on this node as far as it has CPUs."""
-        ray = load_ray("decoding")
+        ray = load("ray", "decoding", RAY)
         near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
@@ -252,7 +253,7 @@ def _content(picture: Picture, settings: ImageSettings) -> Any:
 
 def _taken(pictures: Sequence[Any], call: Any, again: Callable[..., Any]) -> Iterator[Picture]:
     """Yield the pictures of a call; where its process died, each by a process of its own."""
-    ray = load_ray("decoding")
+    ray = load("ray", "decoding", RAY)
     try:
         yield from (Picture(*named) for named in ray.get(call))
     except ray.exceptions.RayTaskError:

@@ -163,7 +163,8 @@ def detect_dataset(
         compute=ray.data.ActorPoolStrategy(min_size=size if on_gpu else 1, max_size=size),
         batch_size=batch_size or (GPU_ROWS if on_gpu else CPU_ROWS),
         batch_format="pyarrow",
-        **({"num_gpus": 1} if on_gpu else {"num_cpus": 1}),
+        # The only CPU of a cluster is left to the tasks that read, for which the actor would wait.
+        **({"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": int(resources.get("CPU", 1) > 1)}),
     )
 
 

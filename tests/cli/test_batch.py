@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from scrfd_trt._cli.pile_copies import relative_name
 from scrfd_trt._cli.progress import PileProgress
 from scrfd_trt._jobs import decoders
 from scrfd_trt.distributed import _stores
@@ -100,13 +102,23 @@ def test_a_run_goes_on_or_is_refused(run: Run) -> None:
         (("empty", "out"), "empty: there are no pictures"),
         (("in", "in/a"), "in/a: the folder holds other files, and no run.json"),
         (("in", "ftp://host/x"), "ftp://host/x: it cannot be opened: "),
-        (("list.txt", "out"), "lost0.jpg: no picture of part 0 can be read: there is no such file"),
     ],
 )
 def test_mistakes_are_refused(run: Run, arguments: tuple[str, ...], message: str) -> None:
     Path("empty").mkdir()
-    Path("list.txt").write_text("lost0.jpg\nlost1.jpg\n")
-    assert message in run("batch", *arguments).error
+    ran = run("batch", *arguments)
+    assert ran.code == 2
+    assert message in ran.error
+
+
+@pytest.mark.parametrize("lines", ["lost0.jpg\nlost1.jpg\n", "in/a/0.png\nin/a/2.png\nin/a/4.png\n\0\n"])
+def test_a_source_that_ends_early(run: Run, lines: str) -> None:
+    Path("list.txt").write_text(lines)
+    ran = run("batch", "list.txt", "out", "--part-size", "2")
+    assert ran.code == 1
+    reason = "no picture of part 0 can be read: there is no such file" if "lost" in lines else "this is no list"
+    assert reason in ran.err
+    assert ran.err.endswith("; the same command continues from here\n")
 
 
 @pytest.mark.usefixtures("known_overlays")
@@ -128,6 +140,32 @@ def test_copies_are_those_of_anonymize(run: Run, film: Callable[..., Path], plac
     assert output.totals()["failures"] == 1
     assert output.place.join("copies/b/3.png").stat() is None
     assert "skipped 2 parts" in run("batch", source, out, "--anonymize", "--overlay", "solid", "--part-size", "4").err
+
+
+@pytest.mark.usefixtures("known_overlays")
+def test_each_copy_has_its_own_name(run: Run, film: Callable[..., Path]) -> None:
+    film("in/clip.mp4", (), 2)
+    film("in/clip.mts", (), 3, form="mpegts")
+    assert run("batch", "in", "out", "--anonymize", "--part-size", "1").code == 1
+    names = [row["copy"] for row in rows("index")]
+    assert len(set(names)) == 8
+    assert all(Path("out/copies", name).is_file() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "names"),
+    [
+        (("/in/b/a.png", "/in/b/../a.png"), ("b/a.png", "b/a-*.png")),
+        (("s3://in/x%20y.png", "s3://in//x y.png"), ("s3/in/x y.png", "s3/in/x y-*.png")),
+        (("https://h/i?id=1", "https://u:secret@h/i?id=2"), ("https/h/i-*", "https/h/i-*")),
+        (("/in/p.parquet#row=7", "/other/a.jpg"), ("p.parquet/7", "other/a.jpg")),
+    ],
+)
+def test_names_of_copies(addresses: tuple[str, ...], names: tuple[str, ...]) -> None:
+    found = [relative_name(address, "/in") for address in addresses]
+    assert len(set(found)) == 2
+    assert all(map(fnmatchcase, found, names)), found
+    assert relative_name("s3://in/x%20y.png?region=r", "s3://in?region=r") == "x y.png"
 
 
 def test_overlays_of_copies_hide_faces(run: Run) -> None:

@@ -39,7 +39,7 @@ from scrfd_trt._version import __version__
 from scrfd_trt.distributed._cluster import DetectParts, PartWork, run_parts
 from scrfd_trt.distributed._parts import Detection, Output, Part, PartResult, plan_parts
 from scrfd_trt.distributed._stores import Place, is_uri, shown_name
-from scrfd_trt.errors import OptionError, ScrfdError
+from scrfd_trt.errors import ImageError, OptionError, ScrfdError
 from scrfd_trt.models._store import sha256_of
 from scrfd_trt.video._animation_reader import limited
 from scrfd_trt.video._reader import Damaged
@@ -100,8 +100,8 @@ def batch(
     With --anonymize, OUT/copies has copies of the pictures and videos with
     the faces hidden, and OUT/index their names. What fails is not copied.
 
-    Exit codes: 0, success; 1, pictures failed and the others were
-    processed; 2, usage error; 130, stopped by Ctrl-C.
+    Exit codes: 0, success; 1, pictures failed, or a store cannot be read;
+    2, usage error; 130, stopped by Ctrl-C.
 
     For example:
       scrfd-trt batch photos/ faces/
@@ -171,7 +171,15 @@ def _with_pictures(parts: Iterator[Part], source: str) -> Iterator[Part]:
     first = next(parts, None)
     if first is None:
         raise OptionError("there are no pictures (.jpg, .png, …)", subject=shown_name(source))
-    return chain([first], parts)
+    return chain([first], _read_on(parts))
+
+
+def _read_on(parts: Iterator[Part]) -> Iterator[Part]:
+    """Yield the parts; a source that cannot be read to its end is no usage error."""
+    try:
+        yield from parts
+    except OptionError as error:
+        raise ImageError(error.reason, subject=error.subject) from error
 
 
 def _settings(context: typer.Context, source: str, model: str, threshold: float) -> dict[str, str]:
@@ -212,6 +220,9 @@ class Run:
                 ):
                     for result in results:
                         self.done.update(parts=1, pictures=len(result.part.uris), spherical=result.spherical)
+            except ImageError as error:
+                console.error(f"{error}; the same command continues from here")
+                raise typer.Exit(FAILED) from error
             except KeyboardInterrupt as stop:
                 add_location(stop, "", f"after {count(self.done['pictures'], 'image')} in finished parts")
                 at_stop("the same command continues from here")
