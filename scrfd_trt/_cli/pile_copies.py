@@ -137,7 +137,7 @@ class PileCopies:
         source, path = item
         name = path.relative_to(folder).as_posix()
         if not self._is_here:
-            self.output.place.join(f"copies/{name}").send(path)
+            self.output.place.join(f"copies/{name}").write(path)
         return str(source.name), name
 
 

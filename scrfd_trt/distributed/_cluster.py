@@ -25,7 +25,7 @@ from scrfd_trt.errors import BackendError, DeviceError, ImageError, OptionError,
 ATTEMPTS = 3  # at a part, and at opening workers in a row
 DECODED, BYTES_AHEAD = 8, 1 << 31  # pictures a decoding task, and bytes that are decoded before their turn
 OPENING = -1  # in place of the index of a part
-SECONDS = 2.0  # between two looks at the cluster
+SECONDS, GPU_SECONDS = 2.0, 600.0  # between two looks at the cluster, and until it has started its first GPU
 
 Pictures = Callable[[Part], Iterator[Picture]]
 Work = Callable[[Part, Pictures], Any]
@@ -90,10 +90,10 @@ def run_parts(
     """Yield each part and what came of it as soon as it is done, on all GPUs of a cluster, or on its CPUs.
 
     Each actor opens a detector once. If an actor or its node is lost, another one does its part again. Raises what a
-    part raises three times.
+    part raises three times, and DeviceError if a cluster without a GPU does not start one for ``cuda``.
     """
     ray = connect(address)
-    on_gpu = choose_gpu(device, ray.cluster_resources(), workers)
+    on_gpu = choose_gpu(device, ray.cluster_resources(), workers or 1)
     with prefetched(parts, 64) as planned:
         pool = _Pool(ray, work, planned, on_gpu, workers)
         try:
@@ -117,6 +117,7 @@ class _Pool:
     calls: dict[Any, tuple[Any, Part | None]] = field(default_factory=dict)
     failures: Counter[int] = field(default_factory=Counter)  # of parts by their indexes, and of opening
     next_look: float = 0.0
+    begun: float = field(default_factory=time.monotonic)
 
     def start(self) -> bool:
         """Give each idle worker a part, and start workers where there is room; return whether any is left."""
@@ -141,8 +142,11 @@ class _Pool:
         if time.monotonic() < self.next_look or (running and self.failures[OPENING] >= ATTEMPTS):
             return 0
         self.next_look = time.monotonic() + SECONDS
-        size = self.size or max(1, int(self.ray.cluster_resources().get("GPU" if self.on_gpu else "CPU", 0)))
-        return size - running
+        size = int(self.ray.cluster_resources().get("GPU" if self.on_gpu else "CPU", 0))
+        if self.on_gpu and not size and time.monotonic() - self.begun > GPU_SECONDS:
+            what = f"the cluster has no GPU, and has started none within {GPU_SECONDS / 60:g} minutes"
+            raise DeviceError(what, fields=["device"])
+        return (self.size or max(1, size)) - running
 
     def wait(self) -> Iterator[tuple[Part, Any]]:
         """Wait for calls, at most until the next look; yield the parts that are done."""

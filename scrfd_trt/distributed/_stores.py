@@ -92,37 +92,26 @@ class Place(NamedTuple):
         """Open the file for reading from its start to its end."""
         return Path(self.path).open("rb") if self.files is None else self.files.open_input_stream(self.path)
 
-    def write(self, data: bytes) -> None:
-        """Write the file whole: it appears when it is complete, or not at all."""
+    def write(self, data: bytes | Path) -> None:
+        """Write content, or that of a file of this machine, whole: it appears when it is complete, or not at all."""
         with store_errors(OutputError, self.uri):
             if self.files is None:
                 path = Path(self.path)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_files({path: data})
-            elif self.files.type_name in REPLACES_WHOLE:
-                self._put(self.path, data)
-            else:
-                folder, _, name = self.path.rpartition("/")
-                part = f"{folder}/{part_path(Path(name)).name}"
-                self.files.create_dir(folder)
-                self._put(part, data)
-                self.files.move(part, self.path)
-
-    def _put(self, path: str, data: bytes) -> None:
-        with self.files.open_output_stream(path) as stream:
-            stream.write(data)
-
-    def send(self, path: Path) -> None:
-        """Write a file of this machine whole, as :meth:`write` does."""
-        fs = load("pyarrow.fs", "writing it", PARQUET)
-        with store_errors(OutputError, self.uri):
+                write_files({path: data if isinstance(data, bytes) else data.read_bytes()})
+                return
             target = self.path
             if self.files.type_name not in REPLACES_WHOLE:
-                folder, _, name = self.path.rpartition("/")
+                folder, _, name = target.rpartition("/")
                 target = f"{folder}/{part_path(Path(name)).name}"
                 self.files.create_dir(folder)
-            how = {"source_filesystem": fs.LocalFileSystem(), "destination_filesystem": self.files}
-            fs.copy_files(str(path), target, **how)
+            if isinstance(data, bytes):
+                with self.files.open_output_stream(target) as stream:
+                    stream.write(data)
+            else:
+                fs = load("pyarrow.fs", "writing it", PARQUET)
+                how = {"source_filesystem": fs.LocalFileSystem(), "destination_filesystem": self.files}
+                fs.copy_files(str(data), target, **how)
             if target != self.path:
                 self.files.move(target, self.path)
 

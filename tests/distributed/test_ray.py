@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cv2
@@ -28,9 +28,9 @@ from scrfd_trt._devices import Gpu
 from scrfd_trt._engine import cache
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour
-from scrfd_trt.distributed import FaceDetection, detect_dataset, read_pictures
+from scrfd_trt.distributed import FaceDetection, _cluster, detect_dataset, read_pictures
 from scrfd_trt.distributed._parts import Output, Part, plan_parts
-from scrfd_trt.errors import OptionError
+from scrfd_trt.errors import DeviceError, OptionError
 
 pytest.importorskip("ray.data")
 import pyarrow.parquet as pq
@@ -273,6 +273,15 @@ def test_lost_workers_nodes_and_drivers(
     check_output(output, expected)
     times = Counter(int(index) for index, _, _ in begun(output))
     assert sum(times.values()) - len(times) <= 1 + 1 + 2  # of the process, of the node, and when the driver ended
+
+
+def test_a_cluster_may_start_its_gpus_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = SimpleNamespace(cluster_resources=dict)
+    pool: Any = partial(_cluster._Pool, empty, None, iter(()), True, None)
+    assert pool()._room() == 1
+    monkeypatch.setattr(_cluster, "GPU_SECONDS", -60.0)
+    with pytest.raises(DeviceError, match="has no GPU, and has started none within"):
+        pool()._room()
 
 
 def test_errors_of_workers_reach_the_driver(cluster: Cluster, pictures: list[str], tmp_path: Path) -> None:
