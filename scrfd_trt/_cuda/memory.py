@@ -76,15 +76,15 @@ def pinned_array(shape: tuple[int, ...], device: Device) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def page_locked(blocks: Sequence[NDArray[np.uint8]], device: Device) -> Iterator[None]:
-    """Page-lock arrays of whole pages one by one, in another thread; those that cannot be are used as they are."""
-    register, release = driver.bindings().cuMemHostRegister, driver.bindings().cuMemHostUnregister
+def page_locked(blocks: Sequence[NDArray[np.uint8]], index: int) -> Iterator[None]:
+    """Page-lock arrays of whole pages for GPUs, in another thread; those that cannot be are used as they are."""
     locked: list[int] = []
     ends = threading.Event()
 
     def lock() -> None:
         try:
-            with device.current(), RelaxedCapture():
+            with Device(index).current(), RelaxedCapture():
+                register = driver.bindings().cuMemHostRegister
                 for block in blocks:
                     if ends.is_set():
                         break
@@ -100,9 +100,9 @@ def page_locked(blocks: Sequence[NDArray[np.uint8]], device: Device) -> Iterator
     finally:
         ends.set()
         thread.join()
-        with suppress(ScrfdError), device.current(), RelaxedCapture():  # the GPU may be lost
+        with suppress(ScrfdError), Device(index).current(), RelaxedCapture():  # the GPU may be lost
             for address in locked:
-                call("releasing shared memory", release, address)
+                call("releasing shared memory", driver.bindings().cuMemHostUnregister, address)
 
 
 def pinned_address(array: NDArray[Any]) -> int | None:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import _devices
-from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.memory import page_locked
 from scrfd_trt._detections import Detections
 from scrfd_trt._devices import usable_cores
@@ -139,7 +138,7 @@ class Decoders:
             return nullcontext()
         step = max(1, BLOCK // self.slot_size)
         blocks = [self._slots[max(0, end - step) : end].reshape(-1) for end in range(len(self._slots), 0, -step)]
-        return page_locked(blocks, Device(gpu or 0))
+        return page_locked(blocks, gpu or 0)
 
     def decode(self, numbered: Sequence[tuple[int, ImageSource]]) -> Sequence[Decoded | Exception | None]:
         """Decode images, numbered from 0 on; return the error of a bad one, None if this process must.
