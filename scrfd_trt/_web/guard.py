@@ -9,13 +9,13 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Protocol
+from typing import Any
 
 import uvicorn
 from starlette.datastructures import MutableHeaders
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from scrfd_trt._web.access import Answer
+from scrfd_trt._web.access import Access, Answer
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -53,13 +53,6 @@ BUSY = Answer(503, b"too many files are uploaded at once; try again later")
 _logger = logging.getLogger(__name__)
 
 
-class Refusing(Protocol):
-    """Decides on requests by their headers, as :class:`~scrfd_trt._web.access.Access`."""
-
-    def answer(self, scope: Mapping[str, Any]) -> Answer | None:
-        """Return the answer to a request that the application must not see; None for all others."""
-
-
 class Guard:
     """An ASGI application around another one, with limited bodies; only ``cacheable`` paths are kept in caches.
 
@@ -73,7 +66,7 @@ class Guard:
     def __init__(
         self,
         app: Application,
-        access: Refusing,
+        access: Access | None,
         max_body: int,
         *,
         max_held: int = 0,
@@ -92,7 +85,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         reply = _Reply(scope, send, self)
-        if (answer := self._access.answer(scope)) or (answer := self._check_length(scope)):
+        if answer := (self._access and self._access.answer(scope)) or self._check_length(scope):
             await reply.end(answer)
             return
         body = _Body(receive, reply, self)

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scrfd_trt.errors import MissingDependencyError
-from scrfd_trt.service._options import ServiceOptions
+from pydantic import Field
+
+from scrfd_trt._options import OptionsModel
+from scrfd_trt.errors import MissingDependencyError, one_line
 
 if TYPE_CHECKING:
     from scrfd_trt._detector import SCRFDDetector
 
 __all__ = ["ServiceOptions", "create_app"]
+
+KEYS = "SCRFD_TRT_API_KEYS"
+INSTALL = 'pip install "scrfd-trt[serve]"'
+
+
+class ServiceOptions(OptionsModel):
+    """Limits of the service, and who may use it.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or out of range.
+    """
+
+    max_bytes: int = Field(20 << 20, ge=1024, le=2 << 30, description="Maximum bytes of a request's body.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Maximum pixels of an image.")
+    max_images: int = Field(32, ge=1, le=10_000, description="Maximum images in a request.")
+    max_queue: int = Field(512, ge=1, le=1_000_000, description="Images in work; further requests are answered 429.")
+    timeout: float = Field(30.0, gt=0, le=3600, description="Maximum seconds of a request after its body has arrived.")
+    fetch_from: tuple[str, ...] = Field((), description="Hosts from which images are fetched, as *.example.com.")
+    api_keys: tuple[str, ...] = Field(
+        default_factory=lambda: tuple(key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip()),
+        repr=False,
+        description="Keys, one of which each request must have; none: no key is required. From SCRFD_TRT_API_KEYS.",
+    )
 
 
 def create_app(
@@ -43,6 +71,8 @@ def create_app(
     try:
         from scrfd_trt.service._app import build_app  # noqa: PLC0415 - FastAPI is optional, and slow to import
     except ImportError as error:
-        raise MissingDependencyError('the service needs FastAPI: pip install "scrfd-trt[serve]"') from error
-    app: Any = build_app(detector, options or ServiceOptions(), model=model, close_detector=close_detector)
-    return app  # type: ignore[no-any-return]
+        raise MissingDependencyError(f"the service needs FastAPI ({one_line(error)}): {INSTALL}") from error
+    app: Callable[..., Awaitable[None]] = build_app(
+        detector, options or ServiceOptions(), model=model, close_detector=close_detector
+    )
+    return app

@@ -6,21 +6,24 @@ import asyncio
 import hmac
 import io
 import json
+import logging
 import math
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache, partial
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import cv2
 import numpy as np
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse
 
 import overlays
 from scrfd_trt import _inputs
@@ -29,27 +32,30 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._devices import usable_cores
 from scrfd_trt._formats import json_faces
 from scrfd_trt._image_files import ImageFile, ImageFrame, Limits, open_image
+from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._image_files.write import write_image
 from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt._version import __version__
-from scrfd_trt._web.access import Answer
-from scrfd_trt._web.guard import Guard, Refusing
+from scrfd_trt._web.access import Access, Answer
+from scrfd_trt._web.guard import Guard, new_server, stop_on_hangup
 from scrfd_trt.errors import ImageError, ScrfdError
-from scrfd_trt.service import _extract, _requests
+from scrfd_trt.service import ServiceOptions, _extract, _requests
 from scrfd_trt.service._addresses import resolve
 from scrfd_trt.service._batches import Batches, Room
-from scrfd_trt.service._metrics import Metrics, Observed
-from scrfd_trt.service._options import ServiceOptions
+from scrfd_trt.service._metrics import Metrics, Observed, new_log_handler
 from scrfd_trt.service._requests import Sources
 
 Result = TypeVar("Result")
 
 MAX_DECODED = 1 << 30  # bytes of files and pixels in work, beyond which images wait
 MAX_BODIES = 1 << 28  # bytes of bodies that are held, or 8 of the largest
+MAX_CONNECTIONS = 10_000
+END_SECONDS = 5.0  # after the time-out of the last request, connections are dropped
+LOGGERS = {"scrfd_trt.service": logging.INFO, "uvicorn": logging.WARNING, "python_multipart": logging.ERROR}
 MAX_DOWNLOADS, MAX_DOWNLOAD_SECONDS = 8, 10.0
 LARGE_BODY = 1 << 16  # bytes of JSON that are parsed on another thread
 BROKEN = 3  # batches that fail one after the other, until the service says that it is not healthy
-OPEN_PATHS = {"/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
+OPEN_PATHS = {"/healthz", "/readyz", "/metrics"}
 HEADERS = {"x-content-type-options": "nosniff"}
 HIDING_THRESHOLD = float(TrackingOptions.model_fields["threshold"].default)
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
@@ -69,36 +75,22 @@ ERRORS: dict[int | str, Any] = {
 Threshold = Annotated[float | None, Query(ge=0, le=1, description="Minimum score.")]
 MaxFaces = Annotated[int | None, Query(ge=1, le=100_000, description="Maximum faces of each image.")]
 Format = Annotated[Literal["jpeg", "png", "webp"], Query(description="Format of the answer.")]
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+KeyHeader = Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
 
 
-class Keys:
-    """Who may send requests: everybody with a key, after the checks of ``access``, if there are any."""
+def key_check(keys: tuple[str, ...]) -> Any:
+    """Return the dependency that refuses requests without a key; the probes and the documentation need none."""
+    known = [key.encode() for key in keys]
 
-    def __init__(self, keys: tuple[str, ...], access: Refusing | None = None) -> None:
-        self._keys, self._access = [key.encode() for key in keys], access
+    async def check(request: Request, bearer: Bearer, header: KeyHeader) -> None:
+        given = (bearer.credentials if bearer else header or "").encode()
+        if request.scope["route"].path in OPEN_PATHS or any([hmac.compare_digest(given, key) for key in known]):  # noqa: C419
+            return
+        what = "an API key is required, as in 'Authorization: Bearer KEY'"
+        raise HTTPException(401, what, {"www-authenticate": "Bearer"})
 
-    def answer(self, scope: Mapping[str, Any]) -> Answer | None:
-        """Return the refusal of a request without a key; the probes and the documentation need none."""
-        if self._access is not None and (refusal := self._access.answer(scope)):
-            return refusal
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if not self._keys or path in OPEN_PATHS:
-            return None
-        given = [value.strip() for name, value in scope["headers"] if name.lower() == b"x-api-key"]
-        bearers = [value.split() for name, value in scope["headers"] if name.lower() == b"authorization"]
-        given += [words[1] for words in bearers if len(words) == 2 and words[0].lower() == b"bearer"]
-        if len(given) == 1 and any([hmac.compare_digest(given[0], key) for key in self._keys]):  # noqa: C419 - all
-            return None
-        kind = (b"www-authenticate", b"Bearer")
-        return Answer(401, b"an API key is required, as in 'Authorization: Bearer KEY'", (kind,))
-
-
-class Decoded(NamedTuple):
-    """An image file, its first frame, and the bytes that both take."""
-
-    file: ImageFile
-    frame: ImageFrame
-    size: int
+    return Depends(check)
 
 
 class Service:
@@ -112,7 +104,7 @@ class Service:
         self.in_work, self.draining, self._usual_seconds = 0, False, 0.1
         self._limits = Limits(pixels=options.max_pixels, option="max_pixels")
         self._threads, self._others = (ThreadPoolExecutor(usable_cores(), "service") for _ in range(2))
-        self._downloads = ThreadPoolExecutor(MAX_DOWNLOADS, "service-download")
+        self._downloads, self._addresses = ThreadPoolExecutor(MAX_DOWNLOADS), asyncio.Semaphore(MAX_DOWNLOADS)
         self.metrics.watch(self)
 
     def close(self) -> None:
@@ -123,11 +115,11 @@ class Service:
     def check_room(self, images: int = 1) -> None:
         """Raise HTTPException if the queue is full."""
         if self.in_work + images > self.options.max_queue:
-            raise HTTPException(429, TOO_MANY, {"retry-after": self.retry_after()})
+            raise self._later(429, TOO_MANY)
 
-    def retry_after(self) -> str:
-        """Return the seconds after which those that are now in work will be done."""
-        return str(max(1, math.ceil(self._usual_seconds)))
+    def _later(self, status: int, text: str) -> HTTPException:
+        """Return a refusal with the seconds after which the images that are now in work will be done."""
+        return HTTPException(status, text, {"retry-after": str(max(1, math.ceil(self._usual_seconds)))})
 
     async def run(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Run a call on a thread that never waits for memory, so that what holds some is finished."""
@@ -139,8 +131,7 @@ class Service:
         try:
             return await asyncio.wait_for(work, self.options.timeout)
         except asyncio.TimeoutError:
-            retry = {"retry-after": self.retry_after()}
-            raise HTTPException(503, f"the request takes more than {self.options.timeout:g} seconds", retry) from None
+            raise self._later(503, f"the request takes more than {self.options.timeout:g} seconds") from None
         finally:
             self._usual_seconds += 0.1 * (time.monotonic() - start - self._usual_seconds)
 
@@ -159,65 +150,61 @@ class Service:
             self.in_work -= images
 
     async def sources(self, request: Request) -> Sources:
-        """Return the images of a request; raise HTTPException where it has none."""
+        """Return the images of a request; raise HTTPException where it has none, or the queue is full."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             found = await _requests.form_files(request, self.options.max_images, self.options.max_bytes)
-            self.check_room()
-            return found
-        body = await request.body()
-        self.check_room()
-        if not body:
-            raise HTTPException(422, _requests.NO_IMAGE)
-        if kind != "application/json":
-            return Sources([body])
-        return await self.parsed(_requests.parsed_sources, body)
+        else:
+            body = await request.body()
+            self.check_room()  # before JSON is parsed
+            is_json = kind == "application/json" and body
+            found = await self.parsed(_requests.parsed_sources, body) if is_json else Sources([body] if body else [])
+        return found
 
     async def parsed(self, parse: Callable[[bytes], Result], body: bytes) -> Result:
         """Return what a JSON body contains; large ones are parsed on another thread."""
         return parse(body) if len(body) < LARGE_BODY else await self.run(parse, body)
 
-    async def content(self, source: bytes | str) -> bytes:
-        """Return the content of an image file, from its address if need be."""
-        if isinstance(source, bytes):
-            return source
+    @asynccontextmanager
+    async def decoded(self, source: bytes | str) -> AsyncIterator[tuple[ImageFile, ImageFrame]]:
+        """Yield an image file, also from its address, and its first frame, whose memory is counted within the block."""
+        async with AsyncExitStack() as stack:
+            if isinstance(source, str):
+                await stack.enter_async_context(self._addresses)  # which bounds the memory of downloads
+                source = await self._downloaded(source)
+            await stack.enter_async_context(self._turns)
+            job = self._threads.submit(self._decode, source)
+            try:
+                file, frame, size = await asyncio.wrap_future(job)
+            except asyncio.CancelledError:  # the job may end later
+                job.add_done_callback(self._give_back)
+                raise
+            stack.callback(self.room.give, size)
+            yield file, frame
+
+    async def _downloaded(self, address: str) -> bytes:
         if not self.options.fetch_from:
             raise HTTPException(403, "addresses are not allowed; send the image itself")
         check = partial(resolve, hosts=self.options.fetch_from)
         limits = {"max_bytes": self.options.max_bytes, "max_seconds": MAX_DOWNLOAD_SECONDS, "resolve": check}
-        job = self._downloads.submit(_inputs.download, source, **limits)
-        return await asyncio.wrap_future(job)
+        return await asyncio.wrap_future(self._downloads.submit(_inputs.download, address, **limits))
 
-    @asynccontextmanager
-    async def decoded(self, content: bytes) -> AsyncIterator[tuple[ImageFile, ImageFrame]]:
-        """Yield an image file and its first frame, whose memory is counted within the block."""
-        async with self._turns:
-            job = self._threads.submit(self._decode, content)
-            try:
-                found = await asyncio.wrap_future(job)
-            except asyncio.CancelledError:  # the job may end later
-                job.add_done_callback(self._give_back)
-                raise
-            try:
-                yield found.file, found.frame
-            finally:
-                self.room.give(found.size)
-
-    def _decode(self, content: bytes) -> Decoded:
+    def _decode(self, content: bytes) -> tuple[ImageFile, ImageFrame, int]:
+        """Return an image file, its first frame, and the bytes that both take, which are counted."""
         file = open_image(content, limits=self._limits)
         size = len(content) + 4 * file.size[0] * file.size[1]
         self.room.take(size)
         try:
-            return Decoded(file, next(file.frames()), size)
+            return file, next(file.frames()), size
         except BaseException as error:
             self.room.give(size)
             if isinstance(error, cv2.error):
                 raise ImageError("the image is damaged: copy or download it again") from error
             raise
 
-    def _give_back(self, job: Future[Decoded]) -> None:
+    def _give_back(self, job: Future[tuple[ImageFile, ImageFrame, int]]) -> None:
         if not (job.cancelled() or job.exception()):
-            self.room.give(job.result().size)
+            self.room.give(job.result()[2])
 
     async def found(self, frame: ImageFrame, threshold: float | None) -> Detections:
         """Return the faces in an image."""
@@ -226,10 +213,8 @@ class Service:
 
     async def detect(self, source: bytes | str, threshold: float | None, max_faces: int | None) -> Detections:
         """Return the faces in the image of a request."""
-        content = await self.content(source)
-        async with self.decoded(content) as (_, frame):
-            found = await self.found(frame, threshold)
-        return found if max_faces is None else found[:max_faces]
+        async with self.decoded(source) as (_, frame):
+            return (await self.found(frame, threshold))[:max_faces]
 
     def count(self, request: Request, images: int, faces: int) -> None:
         """Count the images and faces of a request, for its line in the log too."""
@@ -243,7 +228,7 @@ def build_app(
     *,
     model: str = "",
     close_detector: bool = False,
-    access: Refusing | None = None,
+    access: Access | None = None,
 ) -> Observed:
     """Return the ASGI application; ``access`` may refuse requests before keys are checked."""
     service = Service(detector, options)
@@ -263,8 +248,8 @@ def build_app(
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[key_check(options.api_keys)] if options.api_keys else [],
     )
-    app.state.service = service
     _add_routes(app, service)
     _add_state_routes(app, service, model)
     _extract.add_route(app, service)
@@ -273,15 +258,11 @@ def build_app(
         status, text, headers = _requests.as_answer(error)
         return JSONResponse({"detail": text}, status, headers)
 
-    async def gone(_: Request, __: Exception) -> Response:  # nobody reads it
-        return PlainTextResponse("the request is incomplete", 400)
-
-    app.add_exception_handler(ScrfdError, failed)
-    app.add_exception_handler(MemoryError, failed)
-    app.add_exception_handler(ClientDisconnect, gone)
+    for kind in (ScrfdError, MemoryError, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, failed)
     guard = Guard(
         app,
-        Keys(options.api_keys, access),
+        access,
         options.max_bytes,
         max_held=max(MAX_BODIES, 8 * options.max_bytes),
         headers=HEADERS,
@@ -308,15 +289,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         limit = max_faces if sources.max_faces is None else sources.max_faces
         with service.admitted(len(sources.images)):
             each = [service.detect(source, threshold, limit) for source in sources.images]
-            if not sources.several:
-                found = await service.timed(each[0])
-                service.count(request, 1, len(found))
-                return Response(_as_json(found), media_type="application/json")
-            results = await service.timed(asyncio.gather(*each, return_exceptions=True))
-        faces = sum(len(one) for one in results if isinstance(one, Detections))
-        service.count(request, len(results), faces)
+            results = await service.timed(asyncio.gather(*each, return_exceptions=sources.several))
+        service.count(request, len(results), sum(len(one) for one in results if isinstance(one, Detections)))
         text = ", ".join(map(_as_json, results))
-        return Response(f'{{"results": [{text}]}}', media_type="application/json")
+        return Response(f'{{"results": [{text}]}}' if sources.several else text, media_type="application/json")
 
     drawn: dict[int | str, Any] = {200: {"content": {f"image/{kind}": {} for kind in SUFFIXES}}}
 
@@ -333,9 +309,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         Further parameters are options of the overlay, such as `fill=white`; `scrfd-trt overlays NAME` lists them.
         Options that are paths of files are refused. Overlays that hide faces use a lower threshold by default.
         """
-        names = [key for key, _ in request.query_params.multi_items() if key not in OWN_PARAMETERS]
-        options = {key: request.query_params[key] for key in names}
-        draw = _overlay(name, options, repeated=len(options) < len(names))
+        draw = _overlay(name, [each for each in request.query_params.multi_items() if each[0] not in OWN_PARAMETERS])
         sources = await service.sources(request)
         if len(sources.images) != 1:
             raise HTTPException(422, "send one image")
@@ -345,8 +319,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         limit = max_faces if sources.max_faces is None else sources.max_faces
 
         async def drawn() -> tuple[bytes, int]:
-            content = await service.content(sources.images[0])
-            async with service.decoded(content) as (file, frame):
+            async with service.decoded(sources.images[0]) as (file, frame):
                 found = (await service.found(frame, threshold))[:limit]
                 return await service.run(_drawn, draw, file, frame, found, SUFFIXES[format]), len(found)
 
@@ -407,13 +380,14 @@ def _overlays() -> dict[str, frozenset[str]]:
     }
 
 
-def _overlay(name: str, options: Mapping[str, str], *, repeated: bool) -> overlays.Overlay:
+def _overlay(name: str, parameters: Sequence[tuple[str, str]]) -> overlays.Overlay:
     """Return an overlay of this package; raise HTTPException for others, and for options that are files."""
     if name not in (usable := _overlays()):
         raise HTTPException(404, f"there is no overlay of this name; the overlays are: {', '.join(usable)}")
+    options = dict(parameters)
     if files := sorted(usable[name] & set(options)):
         raise HTTPException(422, f"{files[0]} is a file of the service, which a request must not name")
-    if repeated:
+    if len(options) < len(parameters):
         raise HTTPException(422, "each option of the overlay must be given once")
     return overlays.create(name, **options)
 
@@ -424,3 +398,29 @@ def _drawn(draw: overlays.Overlay, file: ImageFile, frame: ImageFrame, found: De
     target = io.BytesIO()
     write_image(target, [frame.drawn_on(pixels) if same else ImageFrame(pixels)], suffix, color=file.color)
     return target.getvalue()
+
+
+def serve(
+    detector: SCRFDDetector,
+    listeners: Sequence[socket.socket],
+    options: ServiceOptions,
+    *,
+    model: str,
+    access: Access | None = None,
+    log_requests: bool = True,
+) -> None:
+    """Serve a detector of the caller on listening sockets until a signal; requests in work are then answered."""
+    app = build_app(detector, options, model=model, access=access)
+
+    def drain() -> None:
+        app.service.draining = app.guard.draining = True
+
+    stop_on_hangup()
+    seconds = options.timeout + END_SECONDS
+    server = new_server(app, seconds, max_connections=MAX_CONNECTIONS, drain=drain, web_sockets=False)
+    with redirected_stderr():  # decoders write to stderr, and the log must not get lost in between
+        for name, level in LOGGERS.items():
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [new_log_handler()], False
+            logger.setLevel(level if log_requests else logging.ERROR)
+        server.run(sockets=list(listeners))

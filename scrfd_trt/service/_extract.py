@@ -32,7 +32,9 @@ class ExtractImages(BaseModel):
 
 
 class ExtractBody(BaseModel):
-    """A request of InsightFace-REST; fields that are not known are ignored, as there."""
+    """A request of InsightFace-REST; other fields are ignored, as there, unless they ask for more than detection."""
+
+    model_config = {"extra": "allow"}
 
     images: ExtractImages
     threshold: float | None = Field(None, ge=0, le=1)
@@ -41,18 +43,6 @@ class ExtractBody(BaseModel):
     limit_faces: int | None = Field(0, ge=0)
     min_face_size: int | None = Field(0, ge=0)
     verbose_timings: bool | None = False
-    embed_only: bool | None = False
-    extract_embedding: bool | None = Field(False, description="Not supported: faces are detected only.")
-    extract_ga: bool | None = False
-    detect_masks: bool | None = False
-    msgpack: bool | None = False
-    img_req_headers: dict[str, Any] | None = None
-
-    def sources(self) -> list[bytes | str | HTTPException]:
-        """Return the images, with an error in the place of those that are not base64."""
-        if self.images.urls is not None:
-            return list(self.images.urls)
-        return [_content(text) for text in self.images.data or ()]
 
 
 def _content(text: str) -> bytes | HTTPException:
@@ -63,10 +53,13 @@ def _content(text: str) -> bytes | HTTPException:
 
 
 def _parse(body: bytes) -> tuple[ExtractBody, list[bytes | str | HTTPException]]:
+    """Return a request and its images, with an error in the place of those that are not base64."""
     parsed = _requests.parsed(ExtractBody, body)
-    if wanted := [name for name in UNSUPPORTED if getattr(parsed, name)]:
+    if wanted := [name for name in UNSUPPORTED if (parsed.model_extra or {}).get(name)]:
         raise HTTPException(422, f"{wanted[0]} is not supported: this service only detects faces")
-    return parsed, parsed.sources()
+    if parsed.images.urls is not None:
+        return parsed, list(parsed.images.urls)
+    return parsed, [_content(text) for text in parsed.images.data or ()]
 
 
 def add_route(app: FastAPI, service: Service) -> None:
@@ -96,8 +89,7 @@ async def _answer(service: Service, asked: ExtractBody, source: bytes | str | HT
     if isinstance(source, HTTPException):
         return FAILED | {"traceback": source.detail}
     try:
-        content = await service.content(source)
-        async with service.decoded(content) as (_, frame):
+        async with service.decoded(source) as (_, frame):
             found = await service.found(frame, threshold)
             faces = await service.run(_faces, asked, found, frame.visible, service.detector.scales)
     except Exception as error:  # noqa: BLE001 - of this image; the others have their answers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from datetime import datetime, timezone
 from functools import partial
@@ -99,20 +98,22 @@ class Observed:
             if _logger.isEnabledFor(level) and (route not in {"/healthz", "/readyz", "/metrics"} or status >= 400):
                 client = (scope.get("client") or ("",))[0]
                 line = {"method": scope["method"], "path": scope["path"][:200], "status": status, "client": client}
-                _logger.log(level, json.dumps({**line, "seconds": round(seconds, 4), **counts}))
+                line |= {"seconds": round(seconds, 4), **counts}
+                _logger.log(level, "%(path)s", line, extra={"request": line})
 
 
-class RequestLog(logging.Handler):
-    """Writes requests as JSON lines on stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a request."""
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a request, or a message with its error, as one JSON object."""
         now = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
-        error = record.exc_info[1] if record.exc_info else None
-        text = record.getMessage() if error is None else f"{record.getMessage().strip()}: {error!r}"
-        start = f'{{"time": "{now}", "level": "{record.levelname.lower()}", '
-        line = text[1:] if text.startswith('{"method"') else f'"message": {json.dumps(text)}}}'
-        try:
-            sys.stderr.write(f"{start}{line}\n")
-        except (OSError, ValueError):  # closed
-            self.handleError(record)
+        if (fields := getattr(record, "request", None)) is None:
+            error = f": {record.exc_info[1]!r}" if record.exc_info else ""
+            fields = {"message": record.getMessage().strip() + error}
+        return json.dumps({"time": now, "level": record.levelname.lower(), **fields})
+
+
+def new_log_handler() -> logging.Handler:
+    """Return a handler that writes JSON lines on stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines())
+    return handler

@@ -13,9 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, one_line
+from scrfd_trt.errors import ClosedError, DetectionsError, ImageError, OptionError, ScrfdError, one_line
 from scrfd_trt.service._addresses import NotAllowedError
 
 _logger = logging.getLogger("scrfd_trt.service")
@@ -62,18 +62,19 @@ def as_answer(error: BaseException) -> tuple[int, str, dict[str, str]]:
     """Return status, text and headers of the answer to a request that failed."""
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail), dict(error.headers or {})
-    if isinstance(error, NotAllowedError):
-        return 403, str(error), {}
+    if isinstance(error, (NotAllowedError, OptionError, DetectionsError)):
+        return 403 if isinstance(error, NotAllowedError) else 422, str(error), {}
     if isinstance(error, ImageError):
         text = str(error).replace(", or raise max_pixels", "")
         return 413 if "max_pixels" in error.fields else 422, text, {}
-    if isinstance(error, (OptionError, DetectionsError)):
-        return 422, str(error), {}
     if isinstance(error, (ClosedError, MemoryError)):
         what = "there is not enough memory; try again later" if isinstance(error, MemoryError) else "the service stops"
         return 503, what, {"retry-after": "1"}
-    _logger.error("the detector failed: %s", one_line(error))
-    return 500, "the detector failed", {}
+    if isinstance(error, ClientDisconnect):  # nobody reads it
+        return 400, "the request is incomplete", {}
+    what = "the detector failed" if isinstance(error, ScrfdError) else "the request failed"
+    _logger.error("%s: %s: %s", what, type(error).__name__, one_line(error))
+    return 500, what, {}
 
 
 def from_base64(text: str) -> bytes:
@@ -114,8 +115,6 @@ async def form_files(request: Request, max_files: int, max_bytes: int) -> Source
         opened: list[Any] = getattr(parser, "_files_to_close_on_error", [])
         for file in opened:  # also those of parts that did not end
             file.close()
-    if not files:
-        raise HTTPException(422, NO_IMAGE)
     return Sources(list(files), several=len(files) > 1)
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from scrfd_trt import _devices, models
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt.errors import MissingDependencyError
-from scrfd_trt.service import create_app
-from scrfd_trt.service._options import ServiceOptions
+from scrfd_trt.errors import MissingDependencyError, one_line
+from scrfd_trt.service import ServiceOptions, create_app
 
 __all__ = ["app"]
 
@@ -41,7 +40,8 @@ def app(arguments: dict[str, Any]) -> Any:
     try:
         from ray import serve  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise MissingDependencyError('the application requires Ray Serve: pip install "ray[serve]"') from error
+        what = f'the application needs Ray Serve ({one_line(error)}): pip install "ray[serve]"'
+        raise MissingDependencyError(what) from error
     given = dict(arguments)
     model, device = given.pop("model", models.DEFAULT_MODEL), given.pop("device", "auto")
     keywords = given.pop("detector", {})

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from scrfd_trt import SCRFDDetector
-from scrfd_trt.errors import BackendError, OptionError
+from scrfd_trt.errors import BackendError, MissingDependencyError, OptionError
 from scrfd_trt.service import ServiceOptions, create_app
 
 requests = pytest.importorskip("requests")
@@ -292,7 +292,7 @@ def test_request_that_takes_too_long_leaves_the_queue(new_client) -> None:
             assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
         assert service.in_work == 0
         backend.go.set()
-        wait_for(lambda: service.batches._running == 0)
+        wait_for(lambda: not service.batches._runs)
         assert len(backend.sizes) == 2  # those that waited for the detector were dropped
         assert service.room.used == 0
 
@@ -351,14 +351,14 @@ def test_extract_of_insightface_rest(client, detector) -> None:
 
 
 def test_log_has_one_json_line_a_request(client, monkeypatch) -> None:
-    from scrfd_trt.service._metrics import RequestLog
+    from scrfd_trt.service._metrics import new_log_handler
 
     logger, out = logging.getLogger("scrfd_trt.service"), StringIO()
-    monkeypatch.setattr(logger, "handlers", [RequestLog()])
+    monkeypatch.setattr("sys.stderr", out)
+    monkeypatch.setattr(logger, "handlers", [new_log_handler()])
     monkeypatch.setattr(logger, "propagate", False)
     monkeypatch.setattr(logger, "level", logging.INFO)
     logger.manager._clear_cache()
-    monkeypatch.setattr("sys.stderr", out)
     client.post("/v1/detect?secret=1", content=IMAGE)
     client.get("/healthz")
     (line,) = map(json.loads, out.getvalue().splitlines())
@@ -367,22 +367,39 @@ def test_log_has_one_json_line_a_request(client, monkeypatch) -> None:
     assert "secret" not in out.getvalue()
 
 
+def test_failed_import_is_named(detector: SCRFDDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "scrfd_trt.service._app", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(MissingDependencyError, match=r"needs FastAPI \(.*prometheus_client.*\): pip install"):
+        create_app(detector)
+
+
+def test_unexpected_error_is_answered_and_logged(detector: SCRFDDetector, monkeypatch, caplog) -> None:
+    app = create_app(detector)
+    monkeypatch.setattr(app.service, "check_room", lambda: 1 / 0)
+    client = Client(app)
+    answer = client.post("/v1/detect", content=IMAGE)
+    client.close()
+    assert (answer.status_code, answer.json()) == (500, {"detail": "the request failed"})
+    assert "the request failed: ZeroDivisionError: division by zero" in caplog.messages
+
+
 def test_invalid_options() -> None:
     with pytest.raises(OptionError, match="max_queue: must be at least 1"):
         ServiceOptions(max_queue=0)
 
 
 def test_the_service_needs_no_package_of_the_studio(detector: SCRFDDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scrfd_trt.service import _server
+    from scrfd_trt.service import _app
 
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
     for name in ("nicegui", "wsproto", "uvicorn.protocols.websockets.wsproto_impl"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr(_server, "LOGGERS", {})
+    monkeypatch.setattr(_app, "LOGGERS", {})
     loaded = []
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: loaded.append(self.config.load()))
-    monkeypatch.setattr(_server, "stop_on_hangup", lambda: None)
-    monkeypatch.setattr(_server, "build_app", lambda *arguments, **options: app)
-    _server.serve(detector, [], ServiceOptions(), model="500m_bnkps")
+    monkeypatch.setattr(_app, "stop_on_hangup", lambda: None)
+    monkeypatch.setattr(_app, "build_app", lambda *arguments, **options: app)
+    _app.serve(detector, [], ServiceOptions(), model="500m_bnkps")
     assert loaded

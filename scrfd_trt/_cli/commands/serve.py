@@ -12,9 +12,8 @@ from scrfd_trt._cli.detector import detector_opener
 from scrfd_trt._cli.option_table import option
 from scrfd_trt._image_files.frames import MILLION
 from scrfd_trt._web.access import Access
-from scrfd_trt.errors import MissingDependencyError
-from scrfd_trt.service import ServiceOptions
-from scrfd_trt.service._options import KEYS
+from scrfd_trt.errors import MissingDependencyError, one_line
+from scrfd_trt.service import INSTALL, KEYS, ServiceOptions
 
 DEFAULT = {name: field.default for name, field in ServiceOptions.model_fields.items()}
 HOST_HELP = "Address to listen on; 0.0.0.0 accepts other machines."
@@ -56,9 +55,9 @@ def serve(
     """
     with console.logged(**vars(messages)):
         try:
-            from scrfd_trt.service._server import serve  # noqa: PLC0415 - FastAPI is optional, and slow to import
+            from scrfd_trt.service._app import serve  # noqa: PLC0415 - FastAPI is optional, and slow to import
         except ImportError as error:
-            raise MissingDependencyError('serve needs FastAPI: pip install "scrfd-trt[serve]"') from error
+            raise MissingDependencyError(f"serve needs FastAPI ({one_line(error)}): {INSTALL}") from error
         limits = ServiceOptions(
             max_bytes=max_upload << 20,
             max_pixels=round(max_pixels * MILLION),

@@ -12,7 +12,7 @@ from scrfd_trt._cli import console, options, signals
 from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.option_table import option
 from scrfd_trt._web.access import Access
-from scrfd_trt.errors import MissingDependencyError, OptionError
+from scrfd_trt.errors import MissingDependencyError, OptionError, one_line
 
 MIN_THRESHOLD = 0.05
 """The detector's threshold; the page filters faces again, from this value on."""
@@ -52,7 +52,8 @@ def studio(
         try:
             from scrfd_trt._studio.server import serve  # noqa: PLC0415 - nicegui is optional, and slow to import
         except ImportError as error:
-            raise MissingDependencyError('studio needs nicegui: pip install "scrfd-trt[studio]"') from error
+            what = f'studio needs nicegui ({one_line(error)}): pip install "scrfd-trt[studio]"'
+            raise MissingDependencyError(what) from error
         with ExitStack() as stack:
             listeners = [stack.enter_context(listener) for listener in listen(host, port)]
             detector = stack.enter_context(open_detector(model, device, threshold=MIN_THRESHOLD, iou=options.IOU))
