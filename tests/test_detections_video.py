@@ -68,9 +68,9 @@ def test_supervision_keeps_track_ids():
     supervision = pytest.importorskip("supervision")
     there = tracked().to_supervision()
     assert isinstance(there, supervision.Detections)
-    assert there.tracker_id.tolist() == [8, 9, 7]
+    assert there.tracker_id.tolist() == [7, 8, 9]
     assert Detections.from_supervision(there, (10, 10)) == tracked(pts_seconds=None)
-    there.tracker_id = np.array([8, -1, 7])  # -1: not confirmed yet
+    there.tracker_id = np.array([7, -1, 9])  # -1: not confirmed yet
     assert Detections.from_supervision(there, (10, 10)).track_ids is None
 
 

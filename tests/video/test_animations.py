@@ -174,7 +174,7 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no"):
         overlay_video(source, tmp_path / "b.webp", Middle(), fails)
     assert [path.name for path in tmp_path.iterdir()] == ["a.webp"]
-    with pytest.raises(OptionError, match="already exists"):
+    with pytest.raises(OptionError, match="is the input"):
         overlay_video(source, source, Middle(), black)
 
 
