@@ -74,6 +74,7 @@ def test_anonymize_folder_does_not_overwrite_photographs(run_example, photo):
     assert photo.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_anonymize_video_hides_the_faces_of_a_clip(run_example, tmp_path):
     av = pytest.importorskip("av")
     with av.open(str(tmp_path / "clip.mp4"), "w") as container:

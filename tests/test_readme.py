@@ -72,6 +72,7 @@ def test_python_runs(section: list[Fence], network_500m, tmp_path, monkeypatch):
         exec(compile("\n" * (fence.line - 1) + fence.text, str(ROOT / fence.page), "exec"), names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fence", "words"), COMMANDS, ids=[f"{fence.page}:{' '.join(c)}" for fence, c in COMMANDS])
 def test_command_is_valid(fence: Fence, words: list[str]):
     with suppress(typer.Exit):  # --help and --version

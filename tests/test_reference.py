@@ -65,8 +65,8 @@ def networks(network_500m, models_2_5g):
     ("network", "key"),
     [
         ("500m", "scrfd_500m_bnkps"),
-        ("grid", "scrfd_2.5g_kps_640_flat"),
-        ("flat", "scrfd_2.5g_kps_640_flat"),
+        pytest.param("grid", "scrfd_2.5g_kps_640_flat", marks=pytest.mark.slow),
+        pytest.param("flat", "scrfd_2.5g_kps_640_flat", marks=pytest.mark.slow),
     ],
 )
 def test_one_pass(networks, photographs, reference, network, key, photograph):
@@ -103,6 +103,7 @@ def test_cut_inputs_give_the_same_faces(network_500m, photographs, photograph):
     assert differences(found, expected, above=0.5, landmarks=0.05) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS)
 def test_grid_and_flat_models_give_the_same_faces(networks, photographs, photograph):
     image = cv2.imread(str(photographs[photograph]))

@@ -121,6 +121,7 @@ def test_a_source_that_ends_early(run: Run, lines: str) -> None:
     assert ran.err.endswith("; the same command continues from here\n")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known_overlays")
 @pytest.mark.parametrize("place", [pytest.param("here", marks=pytest.mark.slow), "elsewhere"])
 def test_copies_are_those_of_anonymize(run: Run, film: Callable[..., Path], place: str) -> None:

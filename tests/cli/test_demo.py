@@ -11,6 +11,8 @@ import pytest
 from scrfd_trt import Detections, samples
 from scrfd_trt._cli.commands.demo import choose_folder, contact_sheet
 
+pytestmark = pytest.mark.slow
+
 FILES = ["blur.png", "contact-sheet.png", "landmarks.png", "scene.png", "skull.png"]
 
 Run = Callable[..., Any]

@@ -175,7 +175,7 @@ def fake_view(image: Any, stream: Any) -> SimpleNamespace:
 def test_plot(run: Run, picture: Picture, gpu: Any, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(interop, "_view", fake_view)
-    words = ("--model", plan, "--runs", 2, "--batch", "1,2", "--in-flight", "2")
+    words = ("--model", plan, "--runs", 2, "--batch", "1", "--in-flight", "1")
     assert run("bench", picture(), *words, "--plot", "figures.png").code == 0
     assert Path("figures.png").read_bytes().startswith(b"\x89PNG")
     again = run("bench", picture(), *words, "--plot", "figures.png")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 Pixels = NDArray[np.uint8]
 FACES = samples.load("group-640x480").faces.boxes
-FRAMES, RATE, SOUND_RATE = 8, 25, 48_000
+FRAMES, RATE, SOUND_RATE = 5, 25, 48_000
 SECRET = b"hidden-original-picture"
 """Stands for an unblurred picture in metadata: no output may contain it."""
 

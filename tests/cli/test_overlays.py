@@ -16,7 +16,7 @@ from overlays import _registry
 
 from .conftest import BOX
 
-pytestmark = pytest.mark.usefixtures("known_overlays")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("known_overlays")]
 
 Run = Callable[..., Any]
 

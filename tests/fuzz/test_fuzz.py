@@ -31,6 +31,8 @@ import run
 import worker
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 BAD = """
 import ctypes, os, time
 from hypothesis import strategies as st
@@ -57,7 +59,6 @@ def bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "reason", "output"),
     [("crash", "ended by signal 11", "Segmentation fault"), ("hang", "exit code 1", "Timeout")],

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlays._registry import split_spec
@@ -53,6 +53,7 @@ def test_invalid_specs_raise_one_line(spec: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,6}", fullmatch=True), st.text(max_size=12), max_size=4))
 def test_any_value_can_be_quoted(options: dict[str, str]) -> None:
     written = ",".join('{}="{}"'.format(key, value.replace('"', '""')) for key, value in options.items())

@@ -14,6 +14,8 @@ from scrfd_trt._pipelines import factory, verify_engine
 from scrfd_trt._pipelines.verify_engine import differences
 from scrfd_trt._tensors import TensorSpec
 
+pytestmark = pytest.mark.slow
+
 BOXES = np.array([[10, 10, 60, 70], [100, 20, 160, 90], [200, 200, 230, 240]], np.float32)
 POINTS = np.random.default_rng(0).uniform(0, 200, (3, 5, 2)).astype(np.float32)
 

@@ -23,6 +23,8 @@ from scrfd_trt._studio.temporary_files import TemporaryFolder
 from scrfd_trt._studio.uploads import MAX_STICKER_BYTES
 from scrfd_trt.errors import ImageError, OptionError
 
+pytestmark = pytest.mark.slow
+
 STICKER = cv2.imencode(".png", np.full((8, 8, 4), 200, np.uint8))[1].tobytes()
 
 
