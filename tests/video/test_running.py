@@ -321,7 +321,7 @@ def test_output_errors_precede_detection(
 
 
 def test_overlay_that_is_not_callable_precedes_detection(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"overlay must be callable; use overlays.create\('blur'\)"):
+    with pytest.raises(OptionError, match=r"overlay must be an overlay, .*; write overlays.create\('blur'\)"):
         overlay_video("none.mp4", tmp_path / "out.mp4", Middle(), "blur")  # type: ignore[arg-type]
 
 
