@@ -237,15 +237,16 @@ class _Build:
             return []
         # Bindings hold the GIL while TensorRT waits for its locks, and builds need the GIL for the logger. So nothing
         # is created, read or deleted here while a build runs.
-        works = [self._set_up((one,), None) for one in ranges]
+        works = [self._set_up(ranges[:1])]
+        works += [self._set_up((one,), [cache.read_timing_cache(works[0].config)]) for one in ranges[1:]]
         builds = [start(partial(self._build, work)) for work in works]
         wait(builds)
         for build in builds:
             build.result()
         return [cache.read_timing_cache(work.config) for work in works]
 
-    def _set_up(self, ranges: tuple[ShapeRange, ...], timings: Sequence[bytes] | None) -> _Work:
-        """Create a builder, and a network with these profiles; ``timings`` are timing caches of other builds."""
+    def _set_up(self, ranges: tuple[ShapeRange, ...], timings: Sequence[bytes] = ()) -> _Work:
+        """Create a builder, and a network with these profiles; ``timings`` replace the timing cache of the options."""
         with _current(self.device), logs.listen(self.flavour.module) as messages, logs.creating:
             logger = logs.logger(self.flavour.module)
             try:
@@ -288,7 +289,7 @@ class _Build:
         return parser
 
     def _configure(
-        self, builder: tensorrt.Builder, ranges: tuple[ShapeRange, ...], timings: Sequence[bytes] | None
+        self, builder: tensorrt.Builder, ranges: tuple[ShapeRange, ...], timings: Sequence[bytes]
     ) -> tensorrt.IBuilderConfig:
         config = builder.create_builder_config()
         build_options.configure(config, self.flavour, self.options)

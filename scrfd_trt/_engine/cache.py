@@ -141,23 +141,27 @@ def timing_cache_path(folder: Path, flavour: Flavour, gpu: Gpu | None) -> Path |
     return folder / f"{name}.timing_cache"
 
 
-def load_timing_cache(config: tensorrt.IBuilderConfig, path: Path, others: Sequence[bytes] | None = ()) -> None:
-    """Set a build's timing cache: the file's, if it is usable, and ``others``; None for one of several builds."""
-    level = logging.DEBUG if others is None else logging.WARNING
+def load_timing_cache(config: tensorrt.IBuilderConfig, path: Path, parts: Sequence[bytes] = ()) -> None:
+    """Set a build's timing cache: ``parts`` together; without them, the file's if it is usable, else an empty one."""
+    if parts:
+        cache = config.create_timing_cache(b"")
+        combined = [cache.combine(config.create_timing_cache(part), False) for part in parts]
+        if not all(combined):
+            log.warning("TensorRT does not combine the timing caches of the profiles; building takes longer")
+        config.set_timing_cache(cache, False)
+        return
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         data = b""
     except OSError as error:
-        log.log(level, "%s cannot be read (%s); building without it takes longer", path, error.strerror or error)
+        log.warning("%s cannot be read (%s); building without it takes longer", path, error.strerror or error)
         data = b""
     cache = config.create_timing_cache(data)
-    if cache is None or not config.set_timing_cache(cache, False):
-        log.log(level, "%s was not measured with this TensorRT on this GPU; a new one replaces it", path)
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
-    for other in others or ():
-        cache.combine(config.create_timing_cache(other), False)
+    if cache is not None and config.set_timing_cache(cache, False):
+        return
+    log.warning("%s was not measured with this TensorRT on this GPU; a new one replaces it", path)
+    config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def read_timing_cache(config: tensorrt.IBuilderConfig) -> bytes:

@@ -163,7 +163,7 @@ class IBuilderConfig(Thing):
         assert not ignore_mismatch
         if cache._content.startswith(b"foreign"):
             return False
-        self._cache = cache
+        self._cache = self._trt.ITimingCache(cache._content)  # what is combined later may not count
         return True
 
     def get_timing_cache(self) -> Any:

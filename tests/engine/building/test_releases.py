@@ -191,10 +191,10 @@ def test_timing_cache(
     assert build(release, timing_cache=path)["cached"]
     start = b"measured" if before == b"measured" else b""
     # 8.6 builds each of both profiles first, and joins what was measured.
-    assert path.read_bytes() == start + (start + b"+") * (2 if release == "tensorrt-8.6" else 0) + b"+"
+    assert path.read_bytes() == ((start + b"+") * 2 if release == "tensorrt-8.6" else start) + b"+"
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
-    warned = "was not measured with this TensorRT on this GPU" in caplog.text
-    assert warned == (before in {b"damaged", b"foreign"})
+    warnings = caplog.text.count("was not measured with this TensorRT on this GPU")
+    assert warnings == (before in {b"damaged", b"foreign"})
 
 
 @pytest.mark.parametrize("path", ["file/x.timing_cache", "."])
