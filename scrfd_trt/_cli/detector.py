@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,15 +45,14 @@ class CoverDetectArgs(DetectArgs):
     def search(self, model: ModelArgs) -> tuple[Callable[..., SCRFDDetector], Looks]:
         """Return what opens the detector, and how it looks at images and videos; raise OptionError as the opener."""
         chosen = self.min_face is None and self.scale is None
+        if self.scale is not None and self.min_face is None and not console.is_quiet():
+            texts = ",".join(self.scale)
+            console.warning(
+                f"--scale {texts} is the size for detection, not of copies; small faces may be missed without "
+                "--min-face 16"
+            )
         looks = Looks(min_face=chosen, rotations=self.rotations is None, gflops=gflops(model.model))
-        return detector_opener(model, replace(self, scale=_rounded_up(self.scale))), looks
-
-
-def _rounded_up(texts: list[str] | None) -> list[str] | None:
-    """Round sides up to multiples of 32, so that the size of a video can be given."""
-    if texts is None:
-        return None
-    return [re.sub(r"\d{1,9}", lambda side: str(-(-int(side[0]) // STRIDE) * STRIDE), text) for text in texts]
+        return detector_opener(model, self), looks
 
 
 def open_detector(
@@ -122,7 +121,10 @@ def gpu_number(device: str) -> int:
 
 
 def parse_scales(texts: Iterable[str] | None, option: str = "--scale") -> tuple[Size, ...] | None:
-    """Return widths and heights of texts such as ``640``, ``640x384`` or ``128,640``; None without texts."""
+    """Return widths and heights of texts such as ``640``, ``640x384`` or ``128,640``; None without texts.
+
+    Those of ``--scale`` are rounded up to multiples of 32, so that the size of a video can be given.
+    """
     return tuple(_parse_size(part, option) for part in split_values(texts)) or None
 
 
@@ -144,6 +146,8 @@ def parse_rotations(texts: Iterable[str] | None) -> tuple[int, ...]:
 def _parse_size(text: str, option: str) -> Size:
     match = re.fullmatch(r"(\d{1,9})(?:[x×X](\d{1,9}))?", text)
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if option == "--scale":
+        size = (-(-size[0] // STRIDE) * STRIDE, -(-size[1] // STRIDE) * STRIDE)
     try:
         DetectorOptions(scales=[size])
     except OptionError as error:

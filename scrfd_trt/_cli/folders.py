@@ -50,7 +50,8 @@ class LeftOut:
         """Print what is not read, as errors if the command failed because of it, else as warnings."""
         for heading, names in self.groups().items():
             if failed or not quiet:
-                console.listing("error" if failed else "warning", heading, names)
+                ends = " (exit code 1)" if failed else ""
+                console.listing("error" if failed else "warning", heading + ends, names)
 
     def groups(self) -> dict[str, list[str]]:
         """Return the names of files and folders by what the report says of them; long lists are cut."""

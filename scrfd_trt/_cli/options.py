@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 import typer
 
 from scrfd_trt import models
+from scrfd_trt._cli import console
 from scrfd_trt._cli.looks import Looks
 from scrfd_trt._cli.option_table import OPTIONS
 from scrfd_trt._cli.settings import GeneralArgs
@@ -34,6 +35,7 @@ from scrfd_trt.video._two_pass import ProgressCallback
 Text = TypeVar("Text", bound=str)
 ProgressKind = Literal["bar", "jsonl", "none"]
 
+LOW = 0.1  # below this threshold, a warning
 MAX_RANGE = 10_000  # tracks in one range
 DEFAULT_MODEL = models.DEFAULT_MODEL
 THRESHOLD: float = DetectorOptions.model_fields["threshold"].default
@@ -226,6 +228,8 @@ class VideoArgs:
     def parse(self, threshold: float, *, quiet: bool, overwrite: bool) -> VideoSettings:
         """Return the settings; faces below the threshold continue a track but begin none."""
         low = min(TRACKING.low, threshold)
+        if threshold < LOW and not quiet:
+            console.warning(f"--threshold {threshold:g} finds hundreds of places that are no faces, and takes long")
         return VideoSettings(
             TrackingOptions(threshold=threshold, low=low, every=self.every, bridge=self.bridge, extend=self.extend),
             self.damaged,

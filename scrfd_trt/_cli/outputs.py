@@ -92,6 +92,7 @@ def plan_outputs(
         return plan_folder(sources, output, overwrite=overwrite)
     if len(inputs) == len(sources) == 1 and folder is None and output.suffix:
         _check_single(sources[0], output, overwrite=overwrite)
+        sources[0].copy = output
         return {sources[0]: output}
     if output.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
         missing = next((source for source in sources if source.problem and not exists(source.path)), None)

@@ -69,6 +69,7 @@ from scrfd_trt.video._first_pass import detector_options
 if TYPE_CHECKING:
     from scrfd_trt._studio.preview import Preview
 
+ENDINGS = {True: "_anonymized", False: "_overlay"}
 # Parameters that change the numbers of tracks.
 NUMBERING = {"model", "threshold", "iou", "scale", "min_face", "rotations", "max_faces", "every", "bridge"}
 
@@ -106,18 +107,18 @@ def write_copies(
     context.with_resource(limited(settings.images.limits()))
     job = Job(context, args.job, folder=output)
     settings = settings if job.shard is None else _of_shard(settings, job.shard)
-    sources = job.find(inputs, recursive=args.recursive, skip=[output], left_out=left_out)
+    found = job.find(inputs, recursive=args.recursive, skip=[output], left_out=left_out)
+    sources = _without_copies(found, ENDINGS[strict]) if output is None else found
     facts |= job.facts(inputs, sources)
     check_options(context, facts | {LOSSY, ENCODED})
     draw = create()
     if settings.report is not None and not all(source.is_done for source in sources):
         check_page(settings.report, [source.path for source in sources], overwrite=args.overwrite)
-    stdout = None
-    if output == Path("-"):
-        stdout = context.with_resource(outputs.standard_output(sources, dry_run=args.job.dry_run))
+    to_stdout = output == Path("-")
+    stdout = context.with_resource(outputs.standard_output(sources, dry_run=args.job.dry_run)) if to_stdout else None
     how: dict[str, Any] = {
         "overwrite": args.overwrite,
-        "ending": "_anonymized" if strict else "_overlay",
+        "ending": ENDINGS[strict],
         "typed": shlex.join([*context.command_path.split(), *context.meta[TYPED]]),
     }
     targets = outputs.plan_outputs(inputs or (), sources, stdout.folder if stdout else output, **how)
@@ -150,6 +151,15 @@ def write_copies(
                 "jsonl", settings.files.save_detections, threshold=threshold, overwrite=settings.overwrite
             ):
                 pass
+
+
+def _without_copies(sources: list[Source], ending: str) -> list[Source]:
+    """Leave out the copies of an earlier run whose inputs are here, too, as with ``*.jpg``."""
+    paths = {source.path for source in sources}
+    copies = {path.with_name(f"{path.stem}{ending}{path.suffix}") for path in paths} & paths
+    for path in [] if console.is_quiet() else sorted(copies):
+        console.warning(f"{path}: left out, as it is the copy of another input; name it alone to process it")
+    return [source for source in sources if source.path not in copies]
 
 
 def _facts(context: typer.Context, settings: CopySettings) -> set[str]:

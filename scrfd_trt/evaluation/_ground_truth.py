@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,8 @@ class GroundTruth:
         For each subset ``(N,)`` whether a face counts in it. Faces that do not are neither found nor missed.
     protocol
         ``"wider"`` or ``"coco"``: how :func:`evaluate` matches faces, and what it measures.
+    unlabelled
+        Number of images of a YOLO set without a file of labels, which have no faces.
     """
 
     names: tuple[str, ...]
@@ -44,6 +46,7 @@ class GroundTruth:
     boxes: NDArray[np.float64]
     subsets: dict[str, NDArray[np.bool_]]
     protocol: Literal["wider", "coco"]
+    unlabelled: int = 0
 
     @property
     def counted(self) -> NDArray[np.bool_]:
@@ -189,7 +192,8 @@ def _read_yolo(folder: Path, images: Path, category: int | str | None) -> Ground
         shares = rows[rows[:, 0] == kind, 1:]
         parts.append(np.concatenate([shares[:, :2] - shares[:, 2:] / 2, shares[:, 2:]], axis=1) * (size * 2))
     counted = np.ones(sum(map(len, parts)), bool)
-    return _columns([name.as_posix() for name in names], parts, {"all": counted}, "coco")
+    truth = _columns([name.as_posix() for name in names], parts, {"all": counted}, "coco")
+    return replace(truth, unlabelled=len(names) - len(labels))
 
 
 def _face_category(path: Path, kinds: dict[Any, str], wanted: int | str | None) -> Any:

@@ -119,7 +119,7 @@ def test_coco_numbers_images_and_annotations(run: Run, picture: Picture) -> None
 def test_output_suffix_selects_format(run: Run, picture: Picture, name: str, start: str) -> None:
     code, out, err = run("detect", picture(), "-o", name)
     assert (code, out) == (0, "")
-    assert err == f"wrote {name}: 1 image, 1 face\n"
+    assert err == f"wrote {name}{' (COCO)' if name == 'x.json' else ''}: 1 image, 1 face\n"
     assert Path(name).read_text(encoding="utf-8").startswith(start)
 
 
@@ -293,7 +293,7 @@ class TestAnnotate:
         (["--output", "spot.png", "-f", "jsonl", "--overwrite"], "spot.png is an input"),
         (["--output", "taken.csv"], "taken.csv already exists; name another file, or add --overwrite to replace it"),
         (["--annotate", "taken.csv"], "taken.csv cannot be a folder"),
-        (["--scale", "100"], "--scale '100': sides are multiples of 32"),
+        (["--scale", "9000"], "--scale '9000': sides are multiples of 32"),
         (["--scale", "640,"], "--scale '': sides are multiples of 32"),
         (["--scale", "640x"], "--scale '640x': sides are multiples of 32"),
         (["--threshold", "1.5"], "Invalid value for '--threshold'"),

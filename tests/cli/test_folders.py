@@ -215,12 +215,20 @@ def test_report_and_exit_code(run: Run, picture: Picture, known_overlays: None, 
     write("sub/c.png")
     args = {"detect": (), "anonymize": ("-o", "out"), "overlay": ("--overlay", "blur", "-o", "out")}[command]
     ran = run(command, ".", *args)
-    label = "error" if code else "warning"
+    label, ends = ("error", " (exit code 1)") if code else ("warning", "")
     assert ran.code == code
     assert ran.err.endswith(
-        f"{label}: 1 file skipped:\n- b.jxl: JPEG XL is not supported\n"
-        f"{label}: 1 subfolder with images or videos not searched; add --recursive:\n- sub\n"
+        f"{label}: 1 file skipped{ends}:\n- b.jxl: JPEG XL is not supported\n"
+        f"{label}: 1 subfolder with images or videos not searched; add --recursive{ends}:\n- sub\n"
     )
     quiet = run(command, ".", *args, *(("--overwrite",) if args else ()), "--quiet")
     assert quiet.code == code
     assert quiet.err.count("\n") == (4 if code else 0)
+
+
+def test_copies_of_an_earlier_run_are_left_out(run: Run, picture: Picture, known_overlays: None) -> None:
+    picture("a.png"), picture("a_anonymized.png")
+    ran = run("anonymize", "a.png", "a_anonymized.png", "--overwrite", "--dry-run")
+    assert ran.out == "read a.png, write a_anonymized.png\n"
+    assert ran.err.startswith("warning: a_anonymized.png: left out, as it is the copy of another input")
+    assert run("anonymize", "a.png", "-o", "x.png", "--dry-run").out == "read a.png, write x.png\n"

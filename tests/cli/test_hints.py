@@ -49,6 +49,11 @@ def test_replace_with_none_claims_no_covered_face(run: Run, picture: Picture) ->
 @pytest.mark.parametrize(
     ("args", "warning"),
     [
+        (
+            ("--scale", "100x60"),
+            "--scale 100x60 is the size for detection, not of copies; small faces may be missed without --min-face 16",
+        ),
+        (("-t", "0.01"), "--threshold 0.01 finds hundreds of places that are no faces, and takes long"),
         (("--mask-scale", "0.6"), "--mask-scale 0.6 leaves part of the face visible; use 1.1 or more"),
         (("--mask-scale", "1.05"), "--mask-scale 1.05 leaves the edge of some faces visible; use 1.1 or more"),
         (
@@ -87,6 +92,7 @@ def test_value_and_limit_of_number_are_named(
         (("detect", "clip.mp4", "--format", "csv"), 2, "CSV output is for images only"),
         (("detect", "nofolder/"), 1, "nofolder: there is no such file or folder"),
         (("tracks", "."), 2, ". is a folder; name one video file"),
+        (("tracks", "spot.png"), 2, "spot.png is an image, which has no tracks; use 'scrfd-trt detect spot.png'"),
         (("tracks", "none.mp4"), 1, "none.mp4: there is no such file"),
         (("detect", "camera:0"), 2, "camera:0: detect does not read cameras or streams; use overlay or anonymize"),
         (

@@ -160,6 +160,7 @@ def test_yolo_and_coco_labels_of_the_same_faces_are_equal(tmp_path: Path) -> Non
         coco(tmp_path, {"x/a.png": [[180, 80, 40, 40], [90, 40, 20, 20]], "x/b.png": []})
     )
     assert truth.names == other.names == ("x/a.png", "x/b.png")
+    assert (truth.unlabelled, other.unlabelled) == (1, 0)
     assert truth.boxes == pytest.approx(other.boxes)
     assert truth.images.tolist() == other.images.tolist() == [0, 0]
     (labels / "b.txt").write_text("0 0.1 0.1 0.2 0.1 0.2 0.2\n")

@@ -168,7 +168,7 @@ def detect(
                     if not messages.quiet and (output is not None or kind == "jsonl"):
                         console.plain(f"{'wrote ' if output else ''}{output or source.name}: {headline(summary)}")
             if images and not messages.quiet:
-                _print_summary(tally, output, annotate, save_crops)
+                _print_summary(tally, output, kind, annotate, save_crops)
 
 
 def _check_output(output: Path, sources: Sequence[Source], kind: results.Format, *, overwrite: bool) -> None:
@@ -241,10 +241,13 @@ def _write_tracks(path: Path | str, summary: Summary, output: Path | None, *, ov
             file.write(text.encode())
 
 
-def _print_summary(tally: Tally, output: Path | None, annotate: Path | None, crops: Path | None) -> None:
+def _print_summary(
+    tally: Tally, output: Path | None, kind: results.Format, annotate: Path | None, crops: Path | None
+) -> None:
     tally.warn_spherical()
     if output is not None and (tally.images or not is_folder(output)):
-        console.plain(f"wrote {output}: {tally.summary()}")
+        form = {"coco": " (COCO)", "json": " (an array of images)"}.get(kind, "")
+        console.plain(f"wrote {output}{form}: {tally.summary()}")
     elif tally.images > 1:
         console.plain(tally.summary())
     if annotate is not None and tally.images:

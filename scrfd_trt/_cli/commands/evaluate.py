@@ -37,7 +37,9 @@ HIGH = 0.1
 
 LABELS_HELP = "WIDER FACE's ground_truth folder, a COCO .json, or YOLO's folder."
 READ_HELP = "Read predictions (.jsonl, WIDER FACE's .txt) instead of detecting."
-ImagesFolder = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")]
+ImagesFolder = Annotated[
+    Path, typer.Argument(metavar="IMAGES", help="Folder of the images; its subfolders are read, too.")
+]
 Labels = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS_HELP)]
 File = Path | None
 
@@ -141,6 +143,9 @@ def evaluate(
         files.check(labels, lambda path: overwrite or (work.ledger is not None and work.ledger.is_own(path)))
         truth = evaluation.read_ground_truth(labels, images, category=category)
         paths = _paths(truth, images)
+        if truth.unlabelled and not messages.quiet:
+            without = console.count(truth.unlabelled, "image")
+            console.warning(f"{labels} has no .txt file of {without}, which count as images without faces")
         if files.detections is None or files.sheet:
             _check_images(truth, images, paths)
         names = dict(zip(paths, truth.names, strict=True))

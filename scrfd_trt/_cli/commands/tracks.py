@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from scrfd_trt._cli import console, live, options, outputs
 from scrfd_trt._cli.contact_sheet import contact_sheet, face_tile
+from scrfd_trt._cli.content import identify
 from scrfd_trt._cli.detections_files import check_files, path_or_temporary
 from scrfd_trt._cli.detector import CoverDetectArgs
 from scrfd_trt._cli.folders import problem_of
-from scrfd_trt._cli.inputs import is_folder, is_regular_file, local_path, same_file_key
+from scrfd_trt._cli.inputs import is_folder, is_regular_file, is_video, local_path, same_file_key
 from scrfd_trt._cli.option_rules import DETECTING, OUTPUT, READING, VIDEOS, check_options
 from scrfd_trt._cli.option_table import option
 from scrfd_trt._cli.progress import show_progress
@@ -65,6 +66,8 @@ def tracks(
             raise OptionError(f"{path} is a folder; name one video file")
         if not is_regular_file(path) and not is_pattern(str(path)):
             raise VideoError(f"{path}: {problem_of(path)}")
+        if not is_video(path) and identify(path).kind == "image":
+            raise OptionError(f"{video} is an image, which has no tracks; use 'scrfd-trt detect {video}'")
         check_files(files, {"the input": path, "the contact sheet": output}, overwrite=overwrite)
         if output is not None:
             _check_sheet(output, path, overwrite=overwrite)
