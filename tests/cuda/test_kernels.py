@@ -6,8 +6,6 @@ import ctypes
 import io
 import os
 import re
-import shutil
-import subprocess
 from importlib import util
 
 import cv2
@@ -377,13 +375,13 @@ def test_a_box_that_reaches_to_infinity_is_told_by_host_and_kernel(infinite, lim
         assert np.array_equal(merge_passes(parts, 0.4, limit, size, "a network").boxes, faces.boxes)
 
 
-def compilers():
-    """What can compile for a GPU here: NVRTC through cuda.core, or nvcc."""
+def has_nvrtc():
+    """Whether NVRTC can compile here, through cuda.core."""
     try:
         kernels.nvrtc_release()
     except MissingDependencyError:
-        return "nvcc" if shutil.which("nvcc") else ""
-    return "nvrtc" if util.find_spec("cuda.core") else ""
+        return False
+    return util.find_spec("cuda.core") is not None
 
 
 def told_by_nvrtc(source, capability):
@@ -396,31 +394,20 @@ def told_by_nvrtc(source, capability):
     return said.getvalue()
 
 
-def told_by_nvcc(source, capability, folder):
-    words = [f"-arch=sm_{capability}", "--fmad=false", "-cubin", "-Xptxas=-v", "-o", str(folder / "x"), source.path]
-    done = subprocess.run(["nvcc", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
 @pytest.mark.rtx
 @pytest.mark.parametrize("source", [kernels.DETECTION, _gpu.KERNELS], ids=["detection", "overlays"])
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_they_compile_for_every_gpu(capability, source, tmp_path, monkeypatch):
-    found = compilers()
-    if not found:
+    if not has_nvrtc():
         promised = os.environ.get("SCRFD_TRT_REQUIRE_NVRTC") == "1"
-        (pytest.fail if promised else pytest.skip)("neither NVRTC with cuda.core nor nvcc is here")
-    if found == "nvrtc":
-        monkeypatch.setenv("SCRFD_TRT_HOME", str(tmp_path))
-        number = (int(capability[:-1]), int(capability[-1]))
-        binary = kernels.compiled(number, source)
-        assert binary.startswith(b"\x7fELF")
-        assert kernels.compiled(number, source) == binary
-        assert any((tmp_path / "kernels").rglob("*"))
-    elif capability not in (CAPABILITIES[0], CAPABILITIES[-1]):
-        pytest.skip("nox's session rtx compiles for these with NVRTC")
-    told = told_by_nvrtc(source, capability) if found == "nvrtc" else told_by_nvcc(source, capability, tmp_path)
+        (pytest.fail if promised else pytest.skip)("NVRTC or cuda.core is not here; nox's session rtx has both")
+    monkeypatch.setenv("SCRFD_TRT_HOME", str(tmp_path))
+    number = (int(capability[:-1]), int(capability[-1]))
+    binary = kernels.compiled(number, source)
+    assert binary.startswith(b"\x7fELF")
+    assert kernels.compiled(number, source) == binary
+    assert any((tmp_path / "kernels").rglob("*"))
+    told = told_by_nvrtc(source, capability)
     # Registers alone: what a thread keeps in memory would cost more than all else that it does.
     of_each = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", told)
     assert of_each == [("0", "0", "0")] * len(source.names)
