@@ -68,7 +68,7 @@ def test_frames_and_summaries_are_described_in_short() -> None:
 
 
 def test_path_is_no_reader() -> None:
-    with pytest.raises(OptionError, match=r"^reader is 'a\.avi'; open it with VideoReader$"):
+    with pytest.raises(OptionError, match=r"^reader must be an open reader, .*, not 'a\.avi'$"):
         next(find_faces("a.avi", None))  # type: ignore[arg-type]
 
 
