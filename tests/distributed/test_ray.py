@@ -29,15 +29,17 @@ from scrfd_trt._engine import cache
 from scrfd_trt._engine.build_options import BuildOptions
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt.distributed import FaceDetection, _cluster, detect_dataset, read_pictures
-from scrfd_trt.distributed._parts import Output, Part, plan_parts
-from scrfd_trt.errors import DeviceError, OptionError
+from scrfd_trt.distributed._parts import Output, Part
+from scrfd_trt.errors import BackendError, DeviceError, OptionError
 
 pytest.importorskip("ray.data")
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 
 from scrfd_trt.distributed._cluster import DetectParts, run_parts
+from scrfd_trt.distributed._ray import choose_gpu
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SCALE = 160
@@ -137,24 +139,42 @@ def test_one_bad_picture_costs_itself_only(expected: dict[str, Detections], pict
         FaceDetection(device="cpu", scales=SCALE)({"a": [1], "b": [2]})
 
 
-def test_data_sets(
-    cluster: Cluster, pictures: list[str], expected: dict[str, Detections], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_stages_of_data_sets(
+    cluster: Cluster, pictures: list[str], expected: dict[str, Detections], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tasks decode, and an actor detects that has a GPU, which is none."""
+    """Each stage takes what the one before it returns; to run them in Ray takes half a minute."""
     monkeypatch.setattr("scrfd_trt.distributed._ray.FaceDetection", OnCpu)
-    uris = [*pictures[:20], "/no/such/file.png"]
-    data = read_pictures(uris)
-    rows = {row["uri"]: row for row in detect_dataset(data, device="cuda", workers=1, scales=SCALE).take_all()}
+    uris = [*pictures[:8], "/no/such/file.png"]
+    monkeypatch.setattr(ray.data, "from_arrow", lambda blocks: Stages(pa.concat_tables(blocks)))
+    stages = detect_dataset(read_pictures(uris), device=device, scales=SCALE)
+    slots = (
+        {"num_gpus": 1, "num_cpus": 0} if device == "cuda" else {"num_cpus": 0}
+    )  # of the only CPU, for which it waits
+    assert stages.how.items() >= slots.items()
+    rows = {row["uri"]: row for row in stages.table.to_pylist()}
     assert sorted(rows) == sorted(uris)
     for name in uris[:-1]:
         check_row(rows[name], expected[name])
     assert rows[uris[-1]]["error"] == "there is no such file"
 
 
+class Stages:
+    """A data set whose stages run at once."""
+
+    def __init__(self, table: Any, how: Any = None) -> None:
+        self.table, self.how = table, how
+
+    def map_batches(
+        self, work: Any, *, fn_constructor_args: Any = (), fn_constructor_kwargs: Any = None, **how: Any
+    ) -> Stages:
+        work = work(*fn_constructor_args, **fn_constructor_kwargs) if isinstance(work, type) else work
+        found = work(self.table)
+        return Stages(found if isinstance(found, pa.Table) else pa.concat_tables(found), how)
+
+
 class OnCpu(FaceDetection):
     def __init__(self, *arguments: Any, device: str, **options: Any) -> None:
-        assert device == "cuda"
-        assert ray.get_gpu_ids()
         super().__init__(*arguments, device="cpu", **options)
 
 
@@ -282,12 +302,20 @@ def test_a_cluster_may_start_its_gpus_later(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(_cluster, "GPU_SECONDS", -60.0)
     with pytest.raises(DeviceError, match="has no GPU, and has started none within"):
         pool()._room()
-
-
-def test_errors_of_workers_reach_the_driver(cluster: Cluster, pictures: list[str], tmp_path: Path) -> None:
-    parts = plan_parts(str(Path(pictures[0]).parent), 60)
-    work = DetectParts(Output(str(tmp_path)), lambda _device: SCRFDDetector(device="cpu", scales=33))
-    with pytest.raises(OptionError, match="scales"):
-        list(run_parts(parts, work, device="cpu", workers=1))
     with pytest.raises(OptionError, match="auto, cpu or cuda"):
-        list(run_parts(parts, work, device="gpu"))
+        choose_gpu("gpu", {}, None)
+
+
+def test_errors_of_workers_reach_the_driver() -> None:
+    ended: list[Any] = []
+    here = SimpleNamespace(kill=ended.append, exceptions=ray.exceptions)
+    pool: Any = _cluster._Pool(here, None, iter(()), False, None)  # type: ignore[arg-type]
+    part = Part(0, ["a.png"])
+    for _ in range(2):
+        pool._failed("worker", part, BackendError("out of memory"))
+    assert [*pool.again] == [part, part]
+    with pytest.raises(BackendError, match="out of memory"):
+        pool._failed("worker", part, BackendError("out of memory"))
+    with pytest.raises(OptionError, match="scales"):  # another worker raises it, too
+        pool._failed("worker", None, OptionError("scales must be multiples of 32"))
+    assert ended == ["worker"] * 4
