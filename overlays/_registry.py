@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
 from importlib.metadata import distribution as installed_distribution
 from pathlib import Path
@@ -156,29 +157,34 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     if len(several) > 1 and {*several} <= {*names()}:
         each = ", ".join(f"parse({part!r})" for part in several)
         raise OptionError(f"{spec!r} is several overlays: use Compose({each})")
-    if "," in name:
-        raise OptionError(f"no overlay {name!r}; options follow a colon: {spec.replace(',', ':', 1)}")
+    if "," in name or re.fullmatch(r"[\w-]+[ ?]+\w+=.*", spec):
+        raise OptionError(f"no overlay {name!r}; options follow a colon: {re.sub('[,? ]+', ':', spec, count=1)}")
     options: dict[str, str] = {}
     at = 0
     while rest[at:].strip():
         key = _KEY.match(rest, at)
         if key is None:
             item = rest[at:].strip()
-            raise OptionError(f"{item!r} in {spec!r} is not option=value: {_item_hint(item, options)}")
+            raise OptionError(f"{item!r} in {spec!r} is not option=value: {_item_hint(name, item, options)}")
         if key[1] in options:
             raise OptionError(f"option {key[1]!r} is repeated in {spec!r}: give it once")
         options[key[1]], at = _parse_value(spec, rest, key.end())
     return name, options
 
 
-def _item_hint(item: str, options: dict[str, str]) -> str:
+def _item_hint(name: str, item: str, options: dict[str, str]) -> str:
     """Return what to write instead of an item without ``=`` that follows ``options``."""
     word = item.partition(",")[0].strip()
     before = next(reversed(options.values()), "")
     if before.isdecimal() and word.isdecimal() and word == item:
         return f"use {before}.{word}"
-    hint = f"write {word if word.isidentifier() else 'OPTION'}=VALUE"
-    return f"{hint}, or quote a value that contains a comma" if options else hint
+    known: list[str] = []
+    with suppress(ScrfdError):
+        known = [one.name for one in describe(name)]
+    if options or not known or word in known:
+        hint = f"write {word if word.isidentifier() else 'OPTION'}=VALUE"
+        return f"{hint}, or quote a value that contains a comma" if options else hint
+    return f"write OPTION={word}; the options are: {', '.join(known)}"
 
 
 def _parse_value(spec: str, rest: str, start: int) -> tuple[str, int]:

@@ -107,10 +107,11 @@ class Tally:
             for reason, names in paths.items()
         ]
         if len(taken) > 1:
-            lines.append(
-                f"{len(taken)} copies already exist, such as {taken[0].partition(TAKEN)[0]}; name another folder, add "
-                "--overwrite to replace them, or --resume to continue a job that was begun with it"
-            )
+            how = "add --overwrite to replace them, or --resume to continue a job that was begun with it"
+            if "in place of" in taken[0]:
+                how = "or use --overwrite in place of --resume: no run with --resume wrote them"
+            first = taken[0].partition(TAKEN)[0]
+            lines.append(f"{len(taken)} copies already exist, such as {first}; name another folder, {how}")
         rest = "the others succeeded" if self.images + self.videos else "none succeeded"
         if self.inputs > 1 and lines:
             heading = f"{len(failures)} of {self.inputs} inputs failed, {rest}{self.earlier()}"

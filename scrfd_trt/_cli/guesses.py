@@ -13,6 +13,11 @@ ANNOTATE = "use --annotate DIR for copies with marked faces, or --output FILE fo
 CAMERAS = dict.fromkeys(("0", "cam", "webcam"), "camera:0") | {f"/dev/video{n}": f"camera:{n}" for n in range(10)}
 RENAMED = (("keep", "only"), ("leave", "except"))
 COPIES = ("anonymize", "overlay")
+RESIZE = "copies keep the size of their input; use ffmpeg or ImageMagick on the copy"
+CROPS = "use 'scrfd-trt detect FILE --save-crops DIR'"
+COMPLETION, ENGINE = "--install-completion", "'scrfd-trt build MODEL -o FILE.plan' writes a TensorRT engine"
+NUMBERS = "use --only-tracks N,... or --except-tracks N,..., with numbers of 'scrfd-trt tracks'"
+SMALL = "smaller faces are not left out; --min-face N finds faces from N pixels on"
 VISIBLE = "use --except-region X,Y,W,H, or in videos --except-tracks N,... with numbers of 'scrfd-trt tracks'"
 Guess = tuple[str, ...] | str
 
@@ -31,18 +36,26 @@ GUESSES: Mapping[str, Guess] = {
     **_each("model", to=("models",)),
     **_each("download", "fetch", "pull", to=("models", "--fetch")),
     **_each("engine", "convert", "compile", "trtexec", to=("build",)),
-    **_each("check", "checks", "info", "env", "settings", "config", to=("doctor",)),
+    **_each("check", "checks", "info", "env", to=("doctor",)),
+    **_each(
+        "settings", "config", to="use --settings FILE with a command; 'scrfd-trt doctor' shows the file that is read"
+    ),
+    **_each("cover", to="use 'scrfd-trt anonymize FILE'; its option --cover X,Y,W,H covers a place"),
+    **_each("verify", "report", to="use 'scrfd-trt anonymize FILE' with --verify, and for videos --report FILE.html"),
+    **_each("show", to="use 'scrfd-trt detect FILE --show'"),
+    **_each("train", to="InsightFace trains models; 'scrfd-trt build' makes engines of their ONNX files"),
     **_each("benchmark", to=("bench",)),
     **_each("ui", "gui", "web", "app", to=("studio",)),
-    **_each("completion", "completions", "autocomplete", to="use 'scrfd-trt --install-completion'"),
-    **_each("crop", "crops", to="use 'scrfd-trt detect FILE --save-crops DIR'"),
+    **_each("completion", "completions", "autocomplete", "install-completion", "--completion", to=(COMPLETION,)),
+    **_each("crop", "crops", "extract", "gallery", to=CROPS),
+    **_each("--list-models", to=("models",)),
     **_each("list", "ls", to="use 'scrfd-trt models', 'scrfd-trt overlays' or, for a video, 'scrfd-trt tracks FILE'"),
     **_each("update", "upgrade", to="use 'pip install --upgrade scrfd-trt'"),
     "--help-all": ("--help",),
     **_each("version", "-V", "-v", "-version", to=("--version",)),
     **_each("preview", "webcam", to="use 'scrfd-trt anonymize camera:0 -o FILE --preview', or 'scrfd-trt studio'"),
     # Words after a command
-    **_each("models download", "models fetch", "models get", to=("--fetch",)),
+    **_each("models download", "models fetch", "models get", "models path", to=("--fetch",)),
     **_each("models list", "overlays list", "detect predict", to=()),
     **{f"detect {name}": f"use 'scrfd-trt overlay {camera} landmarks -o FILE'" for name, camera in CAMERAS.items()},
     **{f"{command} {name}": (camera,) for command in COPIES for name, camera in CAMERAS.items()},
@@ -58,6 +71,17 @@ GUESSES: Mapping[str, Guess] = {
     **_each("-loglevel", "--log-level", to="use --quiet for errors only, or --verbose for more"),
     # Results
     **{f"--{name}": ("--format", name) for name in ("table", "json", "jsonl", "csv", "coco", "yolo", "wider")},
+    **{f"{command} --format": "the suffix of --output names the format, such as hidden.png" for command in COPIES},
+    **_each("detect --count", to="the results have the number of faces of each image"),
+    **_each("detect --append", to="a file is not added to; use --resume, or another file"),
+    **_each("detect --list", to="use --files-from FILE"),
+    **_each("-0", to=()),
+    **_each("detect --pretty", "detect --indent", to="use --format json, with | python -m json.tool for indents"),
+    **_each("detect --no-landmarks", "detect --fields", to="all fields are written; select some afterwards"),
+    **_each("detect --sort", to="results are in the order of the inputs; leave it out"),
+    **_each("detect --output-image", to=ANNOTATE),
+    **_each("tracks --csv", "tracks --format", to="use --json"),
+    **_each("tracks --html", to="use 'scrfd-trt anonymize VIDEO --report FILE.html'"),
     **_each("--save-txt", to="use --format yolo -o DIR"),
     **_each("--save-crop", "--crop", "--crops", to="use --save-crops DIR"),
     **_each("--draw-scores", to="use 'scrfd-trt detect --annotate DIR', which draws the scores"),
@@ -67,8 +91,12 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--imgsz", "--img-size", "--image-size", "--det-size", "--input-size", "--size", to=("--scale",)),
     **_each("build --imgsz", "build --img-size", "build --scale", to=("--size",)),
     **_each("--iou-thres", "--iou-threshold", "--nms", "--nms-thresh", "--nms-threshold", to=("--iou",)),
-    **_each("--max-det", "--max-num", "--top-k", to=("--max-faces",)),
-    **_each("--min-size", "--min-face-size", to=("--min-face",)),
+    **_each("--max-det", "--max-num", "--top-k", "--top", to=("--max-faces",)),
+    **_each("--min-size", "--min-face-size", "--min-width", "--min-height", to=SMALL),
+    **_each("--rotate", to="use --rotations 90,180,270 to find turned faces"),
+    **_each("detect --webcam", to="use 'scrfd-trt overlay camera:0 landmarks -o FILE'"),
+    **{f"{command} --webcam": ("camera:0",) for command in COPIES},
+    **{f"{command} {name}": RESIZE for command in COPIES for name in ("--resize", "--width", "--height")},
     **_each("--weights", "--checkpoint", "--engine", "--onnx", to=("--model",)),
     **_each("--classes", "--class", to="SCRFD detects faces only; leave it out"),
     **_each("--vid-stride", "--skip-frames", to=("--every",)),
@@ -103,6 +131,16 @@ GUESSES: Mapping[str, Guess] = {
     **_each("-k", "--keep-audio", to=("--audio", "auto")),
     **{f"--{old}-{what}": f"use --{new}-{what}" for old, new in RENAMED for what in ("tracks", "region", "span")},
     **_each("anonymize --keep", "anonymize --except", "anonymize --exclude", "anonymize --ignore", to=VISIBLE),
+    **{f"{one} {name}": VISIBLE for one in COPIES for name in ("--skip-face", "--skip-faces", "--whitelist")},
+    **{f"{one} {name}": NUMBERS for one in COPIES for name in ("--only", "--track", "--tracks")},
+    **{f"{one} {name}": () for one in COPIES for name in ("--strip", "--no-metadata", "--strip-metadata")},
+    **{f"{one} --metadata": "use --keep-metadata; location and device are left out" for one in COPIES},
+    **_each("--keep-exif", to=("--keep-metadata",)),
+    **_each("--suffix", to="use --output FILE, or --output DIR, where copies keep their names"),
+    **_each("--save-settings", to="write the options into a file for --settings"),
+    **_each("overlay --list", to="use 'scrfd-trt overlays'"),
+    **_each("overlay --mask", to="use --overlay image:picture=FILE"),
+    **_each("doctor --fix", to="run the lines that 'scrfd-trt doctor' prints"),
     **_each("-da", "--distort-audio", to="voices are not changed; use --audio drop"),
     **_each("-an", "--no-audio", "--mute", to=("--audio", "drop")),
     **_each("-ss", "-to", "--start", "--end", to="cut the video before, or cover a part of it with --only-span"),
@@ -136,6 +174,16 @@ GUESSES: Mapping[str, Guess] = {
 
 A tuple takes the place of what is typed, and a text is the answer. Replacements apply where the command has the option.
 """
+FLAGS: Mapping[str, tuple[str, str]] = {
+    "--blur": (r"[\d.]+", "use --overlay blur:strength=N; 'scrfd-trt overlays blur' has the options"),
+    "--mosaic": (r"\d+", "use --replace-with mosaic --mosaic-size {}"),
+    "--pixelate": (r"\d+", "use --replace-with mosaic --mosaic-size {}"),
+    "--emoji": (r"\W+|[a-z_]+", "use --overlay emoji:kind=NAME; 'scrfd-trt overlays emoji' has the names"),
+    "-r": (r"mosaic|blur|solid|none|img|pixelate", "this is --recursive; use --replace-with {}"),
+    "-q": (r"\d+", "this is --quiet; use --quality {}"),
+    "-v": (r"quiet|panic|fatal|error|warning|info|debug", "this is --verbose; use --quiet for errors only"),
+}
+"""By flag, the word after it that is a value, and the answer, unless a file has this name."""
 VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "--output": {"-": ("pipe:1", "pipe:", "/dev/stdout")},
     "--replace-with": {"mosaic": ("pixelate", "pixel"), "solid": ("black", "box", "fill"), "img": ("image",)},
@@ -154,27 +202,47 @@ class GuessError(Exception):
 
 def translated_command(words: list[str], commands: Iterable[str]) -> list[str]:
     """Return the words of the command line with this program's name of the command; raise GuessError for an answer."""
-    if words[:1] == ["export"] and words[1:] and words[1] != "triton" and not words[1].startswith("-"):
-        return ["build", *words[1:]]  # as other programs write engines
+    words = _without_script(words)
     if not words or words[0] in commands:
         return words
     first, *rest = words
     if first == "help":
         return [*translated_command(rest[:1], commands)[:1], "--help"]
-    guess = GUESSES.get(first if first.startswith("-") else first.lower(), ())
-    if first.startswith("-") and guess not in (("--version",), ("--help",)):
+    guess = (COMPLETION,) if first == COMPLETION else GUESSES.get(first if first.startswith("-") else first.lower(), ())
+    if first.startswith("-") and guess not in (("--version",), ("--help",), ("models",), (COMPLETION,)):
         return words
     if isinstance(guess, str):
         raise GuessError(f"{first}: {guess}")
+    _refuse_arguments(first, rest, guess)
     if guess:
         return [*guess, *rest]
+    if first.partition(":")[0] in _overlay_names():
+        return ["overlay", "--overlay", first, *rest]
     if os.path.lexists(first) or re.search(r"\.\w+$|://|/", first):
         raise GuessError(f"{first} is no command; use 'scrfd-trt detect {first}' or 'scrfd-trt anonymize {first}'")
     known = [*commands, *(name for name in GUESSES if re.fullmatch("[a-z]+", name))]
-    close = next(iter(get_close_matches(first.lower(), known, 1)), "")
+    close = next(iter(get_close_matches(first.lower(), known, 1, 0.75)), "")
     guess = GUESSES.get(close, (close,))
     hint = f"; did you mean {guess[0]!r}?" if isinstance(guess, tuple) and guess[0] in commands else ""
     raise GuessError(f"there is no command {first!r}{hint}")
+
+
+def _without_script(words: list[str]) -> list[str]:
+    """Return ``detect`` for ``detect.py``, and ``convert`` where other programs have ``export``."""
+    if words[:1] == ["export"] and words[1:] and words[1] != "triton" and not words[1].startswith("-"):
+        return ["convert", *words[1:]]
+    is_script = words and words[0].endswith(".py") and not os.path.lexists(words[0])
+    return [words[0].removesuffix(".py"), *words[1:]] if is_script else words
+
+
+def _refuse_arguments(first: str, rest: list[str], guess: Guess) -> None:
+    """Raise GuessError where the replacement of a command would not take what follows."""
+    if guess == ("build",) and not re.search(r"(^| )(-o|--out)", " ".join(rest)):
+        raise GuessError(f"{ENGINE}; models are ONNX files already, and 'scrfd-trt models' lists them")
+    if guess == ("doctor",) and rest and not rest[0].startswith("-"):
+        raise GuessError(f"{first} {rest[0]}: use 'scrfd-trt detect FILE' for faces, or 'scrfd-trt inspect MODEL'")
+    if guess == (COMPLETION,) and rest:
+        raise GuessError(f"{first} {rest[0]}: run 'scrfd-trt {COMPLETION}' in this shell, without a name")
 
 
 def translated_options(command: Any, words: list[str]) -> list[str]:
@@ -194,11 +262,15 @@ class _Words:
         self.command, self.options = command, options
 
     def translated(self, words: Iterable[str]) -> Iterator[str]:
-        rest = iter(words)
+        rest, before = iter(words), ""
         for word in rest:
             if word == "--":
                 yield word
                 break
+            form, answer = FLAGS.get(before, ("", ""))
+            if form and re.fullmatch(form, word) and not os.path.lexists(word):
+                raise GuessError(f"{before} {word}: {answer.format(word)}")
+            before = word
             found = [*self._option(word)] if word[:1] == "-" and len(word) > 1 else [*self._argument(word)]
             yield from found
             if found and self._takes_value(found[-1]):
@@ -219,6 +291,8 @@ class _Words:
             raise GuessError(f"{name}: {guess}")
         if guess is None:
             if not self._is_known(word):
+                if os.path.lexists(word) or re.search(r"\w\.[a-z]\w{2,4}$", name):
+                    raise GuessError(f"{word}: to name a file, put -- before it, or write ./{word}")
                 raise GuessError(no_option(name, self.options.values()))
             yield word
         elif equals and not guess:
@@ -272,6 +346,10 @@ class _Words:
             raise GuessError(f"{word}: {guess}")
         elif guess is not None:
             yield from guess
+        elif self.command == "models" and word.isascii() and word[:1] != "-":
+            raise GuessError(f"{word}: use 'scrfd-trt models --fetch {word}' for the path of its file")
+        elif self.command == "bench" and Path(word).suffix.lower() in (".mp4", ".mov", ".mkv", ".avi", ".webm"):
+            yield f"--video={word}"
         elif equals and name.isidentifier() and self._find(f"--{name}") is not None:
             flag = value.lower() in {"true", "false"}
             yield from () if value.lower() == "false" else self._option(f"--{name}" if flag else f"--{name}={value}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.exits import FAILED, UsageError, at_stop, error_text
 from scrfd_trt._cli.folders import OWN_PREFIX, LeftOut
+from scrfd_trt._cli.guesses import COPIES
 from scrfd_trt._cli.inputs import STDIN, Source, find_inputs, folded, is_folder
 from scrfd_trt._cli.option_rules import ALL_FILES, LOSSY, input_facts
 from scrfd_trt._cli.options import JobArgs
@@ -108,8 +111,12 @@ class Job:
             ledger=self.ledger,
             folder=lambda: self._context.with_resource(temporary_folder()),
         )
-        named = self._context.params.get("output") is not None
-        if not named and len(found) > 1 and (last := found[-1]).problem == "there is no such file":
+        texts = list(inputs or ())
+        copies = self._context.info_name in COPIES and self._context.params.get("output") is None
+        for first, second in pairwise(texts):
+            if os.path.lexists(name := f"{first} {second}") and not os.path.lexists(second):
+                raise OptionError(f"{second}: there is no such file; quote a name with a space: {shlex.quote(name)}")
+        if copies and len(texts) > 1 and (last := found[-1]).problem == "there is no such file" and not listed:
             last.problem += f"; to write it, use --output {last.path}"
         return found
 

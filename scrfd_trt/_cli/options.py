@@ -353,11 +353,12 @@ def parse_choice(option: str, text: str, choices: Collection[Text]) -> Text:
 
 def _tracks(option: str, texts: Iterable[str] | None) -> list[int]:
     found: list[int] = []
-    for part in split_values(texts):
+    for text, part in [(one, part.strip()) for one in texts or () for part in one.split(",")]:
         ends = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part)
         numbers = range(int(ends[1]), int(ends[2] or ends[1]) + 1) if ends else ()
         if not 0 < len(numbers) <= MAX_RANGE:
-            raise OptionError(f"{option} {part!r}: use track numbers of 'scrfd-trt tracks', such as 2,5 or 2-5")
+            shown = part or text
+            raise OptionError(f"{option} {shown!r}: use track numbers of 'scrfd-trt tracks', such as 2,5 or 2-5")
         found += numbers
     return found
 

@@ -25,6 +25,7 @@ from scrfd_trt._engine.plan import ENGINE_SUFFIXES
 from scrfd_trt._files import atomic_file, temporary_folder, user_path
 from scrfd_trt._image_files import ImageFile, ImageFrame
 from scrfd_trt._image_files.metadata import Metadata
+from scrfd_trt._image_files.pillow_codec import HEIF_COMMAND
 from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._image_files.write import (
     ANIMATION_SUFFIXES,
@@ -201,7 +202,11 @@ def _without_conflicts(
             if is_folder(output.parent) and not source.is_done:  # a missing folder will be made
                 replaces = overwrite or source.may_replace(output)
                 check_free(output, kind=_kind(source, output), overwrite=replaces, what=what)
-        except (OptionError, OutputError) as error:
+        except (OptionError, OutputError) as caught:
+            error = caught
+            if TAKEN in str(caught) and source.ledger is not None:
+                how = "folder, or use --overwrite in place of --resume: no run with --resume wrote it"
+                error = OptionError(f"{output}{TAKEN}{how}")
             errors.append(error)
             source.problem = str(error)
         else:
@@ -398,6 +403,8 @@ def any_encoded(targets: Mapping[Source, Path]) -> bool:
 def check_image_suffix(path: Path) -> None:
     """Raise OptionError for the suffix of an image format that is not written."""
     if not is_writable(path.suffix):
+        if format_suffix(path.suffix) == ".heic":
+            raise OptionError(f"{path}: writing HEIC images requires pillow-heif: {HEIF_COMMAND}")
         raise OptionError(
             f"{path}: images are not written as {path.suffix or 'files without a suffix'}; use .png or .jpg"
         )

@@ -18,6 +18,7 @@ from scrfd_trt._cli.options import parse_choice
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import kept_file
 from scrfd_trt._formats import CSV_HEADER, csv_lines, json_categories, json_coco, json_faces, plain, wider_block
+from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._jobs.images import ImageResult
 from scrfd_trt._jobs.ledger import Ledger
 from scrfd_trt._parquet import ParquetFile, load_pyarrow
@@ -254,6 +255,8 @@ def choose_format(name: str | None, output: Path | None, typed: Iterable[str] = 
     if name is not None:
         kind = parse_choice("--format", name.lower(), FORMATS)
     elif output is not None:
+        if output.suffix.lower() in IMAGE_SUFFIXES:
+            raise OptionError(f"{output} is the name of a picture; use --annotate DIR for copies with marked faces")
         if output.suffix.lower() not in SUFFIXES:
             raise OptionError(f"{output}: the suffix does not select a format; add --format {'|'.join(FORMATS)}")
         kind = SUFFIXES[output.suffix.lower()]

@@ -78,6 +78,8 @@ def read(path: Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         found: Any = {} if len(content) > MAX_BYTES else tomllib.loads(content.decode("utf-8-sig"))
     except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and path.suffix != ".toml":
+            raise OptionError(f"settings file {path}: settings are TOML, such as anonymize.threshold = 0.2") from error
         raise OptionError(f"settings file {path}: {getattr(error, 'strerror', '') or one_line(error)}") from error
     if len(content) > MAX_BYTES:
         raise OptionError(f"settings file {path}: more than 1 MiB")

@@ -93,6 +93,12 @@ def test_value_and_limit_of_number_are_named(
         (("detect", "nofolder/"), 1, "nofolder: there is no such file or folder"),
         (("tracks", "."), 2, ". is a folder; name one video file"),
         (("tracks", "spot.png"), 2, "spot.png is an image, which has no tracks; use 'scrfd-trt detect spot.png'"),
+        (("tracks", "clip.mp4", "-o", "sheet/"), 2, "sheet: --output is one contact sheet; name a picture, such as"),
+        (("detect", "spot.png", "-o", "b.jpg"), 2, "b.jpg is the name of a picture; use --annotate DIR for copies"),
+        (("overlay", "spot.png", "--overlay", "blur:50%"), 2, "write OPTION=50%; the options are: opacity, blending"),
+        (("overlay", "spot.png", "--overlay", "skull opacity=1"), 2, "options follow a colon: skull:opacity=1"),
+        (("anonymize", "spot.png", "--drop-tracks", "1,"), 2, "--drop-tracks '1,': use track numbers"),
+        (("detect", "spot.png", "--settings", "list.txt"), 2, "list.txt: settings are TOML, such as"),
         (("tracks", "none.mp4"), 1, "none.mp4: there is no such file"),
         (("detect", "camera:0"), 2, "camera:0: detect does not read cameras or streams; use overlay or anonymize"),
         (

@@ -102,6 +102,8 @@ def _check_options(context: typer.Context, files: options.DetectionsFileArgs, ou
 def _check_sheet(output: Path, video: Path, *, overwrite: bool) -> None:
     if same_file_key(output) == same_file_key(video):
         raise OptionError(f"{output} is the input; name another file, a .jpg or .png")
+    if not output.suffix:
+        raise OptionError(f"{output}: --output is one contact sheet; name a picture, such as {output}.jpg")
     outputs.check_image_suffix(output)
     outputs.check_free(output, kind="image", overwrite=overwrite)
 
