@@ -316,7 +316,7 @@ class _Words:
         if one.opts[0] == "--output" and re.fullmatch(r"\w{2,5}:-", value):
             raise GuessError(f"{option} {value}: use {option} -, which has the format of the input")
         if option == "-t" and one.opts[0] == "--threshold" and re.fullmatch(_NO_SCORE, value):
-            what = "this is --threshold, the minimum score, below 1; for a duration"
+            what = "this is --threshold, a score from 0 to 1; for a duration"
             raise GuessError(f"-t {value}: {what}, use --duration with a camera, or cut the video before")
         several = re.findall(r"[^,:+ ]+", value) if option == "--overlay" else ()
         if len(several) > 1 and {*several} <= {*_overlay_names()}:

@@ -168,11 +168,11 @@ def print_searches(results: Sequence[SearchedCopy], draw: object, *, is_video: b
 def _warn_of_weak(subject: str, weak: Sequence[FoundFace], left: int, draw: object, *, is_video: bool) -> None:
     overlay = " and ".join(type(one).__name__.lower() for one in getattr(draw, "overlays", (draw,)))
     worst = max(weak, key=lambda face: face.score)
-    ends = f"{left} still can be found" if left else "their covers are stronger now"
+    ends = f"{left} still can be found" if left else "the copy has stronger covers of these now"
     at = f" (track {worst.track} at {format_time(worst.pts_seconds)})" if is_video else ""
     console.warning(
         f"{subject}: {overlay} is weak: {count(len(weak), 'covered face')} could be found, with a score of up to "
-        f"{worst.score:.2f}{at}; {ends}; use solid, a larger mask or a stronger {overlay}"
+        f"{worst.score:.2f}{at}; {ends}; next time, use solid, a larger mask or a stronger {overlay}"
     )
 
 

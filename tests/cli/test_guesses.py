@@ -111,7 +111,7 @@ def test_guess_works(known_overlays: None, typed: str, command: str) -> None:
         ("anonymize a.mp4 -vx 2M", "there is no option -vx; see"),
         (
             "anonymize a.mp4 -t 5",
-            "-t 5: this is --threshold, the minimum score, below 1; for a duration, use",
+            "-t 5: this is --threshold, a score from 0 to 1; for a duration, use",
         ),
         ("anonymize a.mp4 -t 00:00:05", "-t 00:00:05: this is --threshold"),
         ("overlay a.jpg --overlay skull,blur", "--overlay skull,blur: use --overlay skull --overlay blur"),

@@ -80,7 +80,7 @@ def test_weak_cover_gives_warning(run: Run, picture: Callable[..., Path]) -> Non
             "searched a.png in T s: 1 weak cover; then 1 weak cover",
             (
                 "warning: a.png: blur is weak: 1 covered face could be found, with a score of up to 0.88; 1 still can "
-                "be found; use solid, a larger mask or a stronger blur"
+                "be found; next time, use solid, a larger mask or a stronger blur"
             ),
         ],
     )

@@ -19,6 +19,7 @@ from scrfd_trt._engine.inspect import EngineReport, inspect_engine
 from scrfd_trt._engine.plan import is_engine_file
 from scrfd_trt._files import user_path
 from scrfd_trt.errors import ModelNotFoundError
+from scrfd_trt.models import list_models, status
 
 BOLD_LABELS = {"file", "usable here"}
 USABLE_STYLES = {"yes": "bold green", "no": "bold red"}
@@ -49,6 +50,7 @@ def inspect(
       scrfd-trt inspect my.onnx --json
     """
     with console.logged():
+        files = [_local(file) for file in files]
         engines = any(is_engine_file(file) or not exists(file) for file in map(user_path, files))
         check_options(context, {ENGINES} if engines else ())
         gpu = gpu_number(device)
@@ -71,6 +73,13 @@ def inspect(
                 _print(report, separated=index > 0)
     if not usable:
         raise typer.Exit(FAILED)
+
+
+def _local(file: Path) -> Path:
+    """Return the file of a model that is named, if it is on this machine."""
+    model = next((one for one in list_models() if one.name == str(file) and not exists(file)), None)
+    places = [] if model is None else [source.where for source in status(model) if source.state == "available"]
+    return Path(places[0]) if places and places[0] else file
 
 
 def _print(report: EngineReport, *, separated: bool) -> None:
