@@ -252,7 +252,7 @@ def each_of(images: Any, name: str) -> Iterator[Any]:
         return iter(_expanded(images))
     refuse_video(images)
     if type(images) is int:
-        raise ImageError(f"{images} are no images: {of_camera(images)}")
+        raise ImageError(f"a number is no image: {of_camera(images)}")
     dimensions, columns = getattr(images, "ndim", None), getattr(images, "columns", None)
     if isinstance(images, Mapping) or columns is not None:
         what = f"{type(images).__name__}: pass the images of one column, such as images['image']"
@@ -333,7 +333,8 @@ def _cut(name: str) -> str:
 
 def of_camera(number: int) -> str:
     """Return how the frames of a camera are read."""
-    return f"a camera is read by scrfd_trt.video.open_source('camera:{number}')"
+    shown = number if 0 <= number < 100 else 0  # str() refuses numbers of thousands of digits
+    return f"a camera is read by scrfd_trt.video.open_source('camera:{shown}')"
 
 
 def is_address(text: object) -> bool:

@@ -134,7 +134,7 @@ def test_invalid_images_are_rejected(detector):
         detector.detect(np.zeros((0, 0, 3), np.uint8))
     with pytest.raises(ImageError, match=r"image 1: .*None"):
         detector.detect_batch([np.zeros((4, 4, 3), np.uint8), None])
-    with pytest.raises(ImageError, match="not NoneType"):
+    with pytest.raises(ImageError, match="several images, not None"):
         detector.detect_batch(None)
     with pytest.raises(ImageError, match="one array"):
         detector.detect_batch(np.zeros((4, 4, 3), np.uint8))

@@ -45,14 +45,18 @@ class CoverDetectArgs(DetectArgs):
     def search(self, model: ModelArgs) -> tuple[Callable[..., SCRFDDetector], Looks]:
         """Return what opens the detector, and how it looks at images and videos; raise OptionError as the opener."""
         chosen = self.min_face is None and self.scale is None
-        if self.scale is not None and self.min_face is None and not console.is_quiet():
-            texts = ",".join(self.scale)
-            console.warning(
-                f"--scale {texts} is the size for detection, not of copies; small faces may be missed without "
-                "--min-face 16"
-            )
         looks = Looks(min_face=chosen, rotations=self.rotations is None, gflops=gflops(model.model))
-        return detector_opener(model, self), looks
+        opener = detector_opener(model, self)
+
+        def opened(*args: Any, **options: Any) -> SCRFDDetector:
+            if self.scale is not None and self.min_face is None and not console.is_quiet():
+                console.warning(
+                    f"--scale {','.join(self.scale)} is the size for detection, not of copies; small faces may be "
+                    "missed without --min-face 16"
+                )
+            return opener(*args, **options)
+
+        return opened, looks
 
 
 def open_detector(

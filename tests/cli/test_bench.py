@@ -139,7 +139,7 @@ def test_bench_video(run: Run, film: Callable[..., Path]) -> None:
         (["--plot", "a.png", "--device", "cpu"], 2, "--plot requires a GPU"),
         (["none.jpg"], 1, "none.jpg: there is no such file"),
         (["--runs", "0"], 2, "Invalid value for '--runs'"),
-        (["--scale", "100"], 2, "--scale '100'"),
+        (["--scale", "100x"], 2, "--scale '100x'"),
         (["--model", "nope"], 2, "no model 'nope'"),
     ],
 )

@@ -93,12 +93,13 @@ def test_copies_beside_videos_never_replace_each_other(run: Run, film: Film) -> 
     assert ran.code == 1
     assert "- clip.mpg: clip_anonymized.mp4 is the copy of clip.mp4; process clip.mpg alone, and name" in ran.err
     assert names() == ["clip.mp4", "clip.mpg", "clip_anonymized.mp4"]
-    before = Path("clip_anonymized.mp4").read_bytes()
+    before = names()
     ran = run("anonymize", "clip.mp4", "clip_anonymized.mp4", "--overwrite")
-    assert ran.code == 1
-    assert "- clip.mp4: clip_anonymized.mp4 is an input, and the copy of clip.mp4 would replace it" in ran.err
-    assert Path("clip_anonymized.mp4").read_bytes() == before
-    assert names() == ["clip.mp4", "clip.mpg", "clip_anonymized.mp4", "clip_anonymized_anonymized.mp4"]
+    assert (ran.code, "warning: clip_anonymized.mp4: left out, as it is the copy of another input" in ran.err) == (
+        0,
+        True,
+    )
+    assert names() == before
 
 
 @pytest.mark.parametrize("option", ["--only-tracks", "--except-tracks", "--drop-tracks"])

@@ -30,6 +30,8 @@ USED = [
     "cuMemFreeHost",
     "cuMemGetInfo",
     "cuMemHostAlloc",
+    "cuMemHostRegister",
+    "cuMemHostUnregister",
     "cuMemcpy",
     "cuMemcpyAsync",
     "cuPointerGetAttribute",

@@ -7,6 +7,7 @@ import pytest
 from scrfd_trt.errors import OptionError
 from scrfd_trt.service.ray import app
 
+pytest.importorskip("ray", minversion="2.60")  # older ones take no function as an application
 serve = pytest.importorskip("ray.serve")
 
 
