@@ -10,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import fuzz_detections
 import fuzz_images
@@ -21,6 +21,9 @@ from mutations import edge_numbers, module_of_tests
 from scrfd_trt import SCRFDDetector
 from scrfd_trt._cli import bench_cpu
 from scrfd_trt._cli.application import COMMANDS, app, load_command
+from scrfd_trt.distributed import _cluster
+from scrfd_trt.errors import DeviceError
+from scrfd_trt.service import _app
 
 SECONDS = 60
 MEBIBYTES = 500
@@ -38,13 +41,18 @@ WORDS = [
 
 
 def prepare() -> None:
-    """Replace what takes long: models by a stand-in, the studio's server, and most runs of measurements."""
+    """Replace what takes long: models by a stand-in, servers, clusters, and most runs of measurements."""
     SCRFDDetector.from_pretrained = module_of_tests("cli/spot_network.py").stand_in()
     server: Any = ModuleType("scrfd_trt._studio.server")
     server.serve = lambda *_, **__: None
     sys.modules[server.__name__] = server
+    _app.serve, _cluster.connect = lambda *_, **__: None, _no_cluster
     measure, bench_cpu.WARM_UP = bench_cpu.measure_cpu, 0
     bench_cpu.measure_cpu = lambda backend, options, image, runs: measure(backend, options, image, min(runs, 1))
+
+
+def _no_cluster(address: str | None) -> NoReturn:
+    raise DeviceError(f"no cluster is at {address}")
 
 
 @lru_cache
