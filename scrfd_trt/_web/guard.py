@@ -29,6 +29,7 @@ MIN_BYTES_PER_SECOND = 16 * 1024  # a body that stays slower than this, after a 
 MAX_CONNECTIONS = 256
 MAX_MESSAGE = 1 << 20  # bytes of a WebSocket message; the page sends values of controls
 HEAD_SECONDS = 20.0  # time for the headers of a request
+MAX_HEADERS = 1 << 16
 MAX_HEAD = 1 << 19  # bytes that arrive before a request begins: its headers, and the start of its body
 STOP_SECONDS = 3
 DRAIN_SECONDS = 2.0  # time at the end in which further requests are answered, and connections closed after each
@@ -251,6 +252,24 @@ class _TimedProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # that
         super().data_received(data)
         if not self._is_between():
             self._head_size, self._head_start = 0, 0.0
+
+    # httptools calls these, and has no limit; h11 has one of 64 KiB.
+    def on_message_begin(self) -> None:
+        self._header_size = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(name + value)
+        super().on_header(name, value)
+
+    def _count(self, part: bytes) -> None:
+        self._header_size += len(part)
+        if self._header_size > MAX_HEADERS:
+            raise ValueError("the headers are too large")  # the parser reports it, and the server answers 400
 
     def _is_between(self) -> bool:
         """Return whether the headers of the next request are not complete."""

@@ -86,8 +86,9 @@ def _downloader(model: Model, *, allowed: bool) -> Callable[[Model, ProgressBar 
     """Return the function that downloads a model; raise an error if there is none."""
     if not (model.archives and allowed):
         why = "downloads are not allowed" if model.archives else "no release contains it"
-        other = next((one.name for one in list_models() if one.name == f"{model.name}_bnkps" and find(one)), "")
-        here = f"; {other!r}, with landmarks, is here" if other else ""
+        other = next((one for one in list_models() if one.name == f"{model.name}_bnkps"), None)
+        where = "" if other is None else "is here" if find(other) else "can be downloaded" if other.archives else ""
+        here = f"; {other.name!r}, with landmarks, {where}" if other and where else ""
         raise ModelNotFoundError(f"{model.name} is not on this machine, and {why}: {manual_steps(model)}{here}")
     try:
         from scrfd_trt.models._download import download  # noqa: PLC0415 - pooch is optional

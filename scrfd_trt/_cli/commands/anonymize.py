@@ -38,7 +38,7 @@ MIN_MASK_SCALE, MAX_MASK_SCALE = 0.55, 5.5
 OVERLAY_HELP = "Cover with this overlay instead of --replace-with. Repeat to combine several."
 CoveringOverlay = option("NAME:OPTION=VALUE,...", OVERLAY_HELP, autocompletion=covering_overlays)
 REPLACE_HELP = "How to cover faces; none leaves them visible."
-MASK_SCALE_HELP = "Grow the box as in deface: 1.3 lengthens its sides 1.6 times."
+MASK_SCALE_HELP = "Grow the box, as in deface: at 1.3, 1.6 times as wide."
 OUTPUT_HELP = "Output file for a single input; otherwise a folder."
 MOSAIC_HELP = "Block size for --replace-with mosaic, in pixels."
 Output = Annotated[
