@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 from scrfd_trt import _devices
 from scrfd_trt._cli import console
-from scrfd_trt._cli.looks import ROTATIONS, Looks, gflops
 from scrfd_trt._cli.option_table import altered
 from scrfd_trt._cli.options import DetectArgs, ModelArgs, split_values
 from scrfd_trt._cli.progress import build_progress
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
 from scrfd_trt._files import user_path
+from scrfd_trt._looks import ROTATIONS, Looks, gflops
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 

@@ -18,12 +18,12 @@ import typer
 
 from scrfd_trt import models
 from scrfd_trt._cli import console
-from scrfd_trt._cli.looks import Looks
 from scrfd_trt._cli.option_table import OPTIONS
 from scrfd_trt._cli.settings import GeneralArgs
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files.frames import MILLION, Limits
 from scrfd_trt._jobs.decoders import ImageSettings
+from scrfd_trt._looks import Looks
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Cover, EncodeOptions, Summary, TrackingOptions, TrackSelection, detect_video

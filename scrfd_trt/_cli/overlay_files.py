@@ -23,7 +23,6 @@ from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.images import FaceFinder, FileFinder, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.jobs import Job, Shard
-from scrfd_trt._cli.looks import OWN_LOOKS, Looks
 from scrfd_trt._cli.option_rules import (
     COVERED,
     DETECTING,
@@ -58,6 +57,7 @@ from scrfd_trt._image_files.write import image_format, storable
 from scrfd_trt._jobs.decoders import OpenedImage
 from scrfd_trt._jobs.images import ImageResult
 from scrfd_trt._jobs.profile import measured
+from scrfd_trt._looks import OWN_LOOKS, Looks
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt.errors import MissingDependencyError, OptionError
 from scrfd_trt.video import Summary

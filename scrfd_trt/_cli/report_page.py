@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from scrfd_trt._cli import outputs
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.option_rules import given_options
-from scrfd_trt._cli.video_report import as_cover, doubt_text, headline, low_score, span_text
+from scrfd_trt._cli.video_report import as_cover, headline, span_text
 from scrfd_trt._files import user_path
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt.errors import OptionError
 from scrfd_trt.video import Summary, open_source
 from scrfd_trt.video._reader import Damaged
+from scrfd_trt.video._summary import MAX_DROPPED, MAX_SHOWN, doubt_text, low_score
 from scrfd_trt.video._timestamps import format_time
 
 SHOWN, WIDTH = 4.0, 480  # side of a picture in sides of the face, and in pixels
-MOMENTS, DROPPED = 20, 100  # most pictures of a video
 AFTER = 1.0  # seconds for which a lost face is covered by hand
 OUTLINE = (0, 220, 255)
 NOT_REPEATED = {"output", "overwrite", "recursive", "jobs", "files_from", "shard", "resume", "dry_run"}
@@ -51,7 +51,7 @@ HEAD = f"""<!doctype html>
 <h1>Doubtful moments</h1>
 <p class="note">The pictures show the originals, with uncovered faces. Keep this page as safe as the originals.</p>
 <p>Most moments need no change. To change some, add all their options to the one command of the video, and run it.
-For each video, at most {DROPPED} tracks that are not covered and {MOMENTS} other moments are shown.</p>
+For each video, at most {MAX_DROPPED} tracks that are not covered and {MAX_SHOWN} other moments are shown.</p>
 """
 
 
@@ -114,7 +114,7 @@ def repeated_command(context: typer.Context, video: Finished, page: Path, number
 
 def _dropped(summary: Summary) -> Iterator[Doubtful]:
     keep = _mend("If one of them is a face, add this option, which covers them all", "--keep-doubtful")
-    for track in list(summary.dropped.values())[:DROPPED]:
+    for track in list(summary.dropped.values())[:MAX_DROPPED]:
         when = span_text(track.first.pts_seconds, track.last.pts_seconds)
         drop = _mend("With --keep-doubtful, add if this is no face", "--drop-tracks", str(track.number))
         text, box = f"Track {track.number}, {when}: {low_score(track)}.", track.best.box.tolist()
@@ -122,7 +122,7 @@ def _dropped(summary: Summary) -> Iterator[Doubtful]:
 
 
 def _to_review(summary: Summary) -> Iterator[Doubtful]:
-    for moment in sorted(summary.moments_to_review(MOMENTS), key=lambda moment: (moment.track, moment.start)):
+    for moment in sorted(summary.moments_to_review(MAX_SHOWN), key=lambda moment: (moment.track, moment.start)):
         seconds, box = moment.shown
         end = moment.end + (AFTER if moment.doubt == "lost" else 0.0)
         cover = _mend("If a face is still visible here, add", "--cover", as_cover(box, (moment.start, end)))
@@ -132,7 +132,7 @@ def _to_review(summary: Summary) -> Iterator[Doubtful]:
 
 
 def _found_later(summary: Summary) -> Iterator[Doubtful]:
-    for face in summary.searches[-1].faces[:DROPPED] if summary.searches else ():
+    for face in summary.searches[-1].faces[:MAX_DROPPED] if summary.searches else ():
         cover = _mend("If this is a face, add", "--cover", as_cover(face.box, (face.start, face.end)))
         text = f"{span_text(face.start, face.end)}: {face.kind}, score {face.score:.2f}."
         yield Doubtful("Still looks like a face in the copy", face.pts_seconds, face.box, text, cover)

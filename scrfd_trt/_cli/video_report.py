@@ -12,10 +12,11 @@ from rich.table import Table
 
 from scrfd_trt._cli import console
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.looks import MIN_FACE
-from scrfd_trt.video import ReviewMoment, Summary, TrackSummary
+from scrfd_trt._looks import MIN_FACE
+from scrfd_trt.video import Summary, TrackSummary
 from scrfd_trt.video._copy_search import CopySearch, FoundFace
 from scrfd_trt.video._selection import SLACK, format_spans
+from scrfd_trt.video._summary import doubt_text, low_score
 from scrfd_trt.video._timestamps import format_time
 
 MAX_MOMENTS = 6
@@ -212,20 +213,7 @@ def _line(start: float, end: float, track: int, text: str) -> str:
     return f"  {span_text(start, end):<19}  track {track:<4} {text}"
 
 
-def low_score(track: TrackSummary) -> str:
-    """Return the score of a dropped track in its best frame."""
-    return f"score {track.best.score:.2f} in {count(track.frames, 'frame')}"
-
-
 def span_text(start: float, end: float) -> str:
     """Return ``0:05.00 to 0:07.00``, or one time if both are the same."""
     first, last = format_time(start), format_time(end)
     return first if first == last else f"{first} to {last}"
-
-
-def doubt_text(moment: ReviewMoment) -> str:
-    """Return why to review a moment."""
-    if moment.doubt == "lost":
-        return "ends inside the picture"
-    frames = count(moment.weight, "frame")
-    return f"not detected for {frames}, interpolated" if moment.doubt == "bridged" else f"low scores for {frames}"

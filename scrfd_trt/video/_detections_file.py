@@ -88,6 +88,8 @@ class Header(BaseModel, frozen=True):
     rotations: tuple[int, ...] = ()
     dropped: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Tracks that are not covered, since a second look found no face in them."""
+    visible: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Tracks that are not covered, since a person leaves them visible."""
 
     @field_validator("spans")
     @classmethod
@@ -237,20 +239,15 @@ class FacesWriter:
                 self._file = part.open("wb")
             stack.callback(self._close)
             self.dropped: Collection[int] = ()
-            defaults = {"spans": None, "covers": (), "min_face": None, "rotations": (), "dropped": ()}
-            unused = {name for name, nothing in defaults.items() if getattr(header, name) == nothing}
-            self._write_line(header.model_dump(exclude=unused))
+            self._write_line(_header_line(header))
             self._stack = stack.pop_all()
 
     def write(self, frame: FrameFaces) -> None:
         """Write the faces of the next frame; raise ``OutputError`` if that fails."""
-        line: dict[str, Any] = {"frame": frame.number, "pts_seconds": round(frame.pts_seconds, 6)}
-        if frame.cut:
-            line["cut"] = True
         with measured("write"):
-            self._write_line(line | {"faces": _as_dicts(frame)})
+            self._write_line(_frame_line(frame))
 
-    def _write_line(self, line: dict[str, Any]) -> None:
+    def _write_line(self, line: Mapping[str, Any]) -> None:
         with output_errors(self.path):
             self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
@@ -292,6 +289,13 @@ def add_faces(path: Path, faces: Mapping[int, FrameFaces]) -> None:
                 line["faces"] = [*line.get("faces", []), *_as_dicts(more)]
                 text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)  # noqa: PLW2901
             copy.write(text)
+
+
+def write_faces(path: Path, header: Header, frames: Iterable[FrameFaces]) -> None:
+    """Write a file anew from the header and the frames of another one; covers are in the header only."""
+    with output_errors(path), atomic_file(path, overwrite=True) as file:
+        for line in chain([_header_line(header)], map(_frame_line, frames)):
+            file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def open_lines(path: Path) -> BinaryIO:
@@ -393,7 +397,10 @@ class FacesReader:
     def covered(self, selection: TrackSelection) -> Iterator[tuple[FrameFaces, FrameFaces]]:
         """Yield the faces of each frame, and those that are covered, with all covers by hand."""
         chosen = selection.resolve_regions(self, self.header.size)
-        chosen = chosen.model_copy(update={"drop_tracks": chosen.drop_tracks | self.dropped(selection)})
+        visible = chosen.except_tracks | (frozenset(self.header.visible) - chosen.only_tracks)
+        chosen = chosen.model_copy(
+            update={"drop_tracks": chosen.drop_tracks | self.dropped(selection), "except_tracks": visible}
+        )
         covers = [cover for cover in chosen.covers if cover not in self.header.covers]
         for frame in self:
             yield frame, add_covers(chosen.apply(frame), covers, len(self.header.covers))
@@ -479,6 +486,16 @@ def _wrong_boxes(boxes: NDArray[np.float64], faces: list[_Face], size: tuple[int
 def _finite(span: Span) -> tuple[float | None, float | None]:
     start, end = (at if abs(at) < MAX_SECONDS else None for at in span)
     return start, end
+
+
+def _header_line(header: Header) -> dict[str, Any]:
+    defaults = {"spans": None, "covers": (), "min_face": None, "rotations": (), "dropped": (), "visible": ()}
+    return header.model_dump(exclude={name for name, nothing in defaults.items() if getattr(header, name) == nothing})
+
+
+def _frame_line(frame: FrameFaces) -> dict[str, Any]:
+    line: dict[str, Any] = {"frame": frame.number, "pts_seconds": round(frame.pts_seconds, 6)}
+    return line | ({"cut": True} if frame.cut else {}) | {"faces": _as_dicts(frame)}
 
 
 def _as_dicts(frame: FrameFaces) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from math import inf
@@ -153,14 +153,19 @@ def track_faces(
     batch: int | None = None,
     spans: Sequence[Span] | None = None,
     second_look: SecondLook | None = None,
+    watch: Callable[[Frame], None] | None = None,
 ) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
-    """Do what :func:`find_faces` does, and yield the frames, too (None unless ``keep``); serve a second look."""
+    """Do what :func:`find_faces` does, and yield the frames, too (None unless ``keep``); serve a second look.
+
+    ``watch`` is called with each frame on the thread that decodes.
+    """
     rate = reader.info.rate
     near = min(max(round(RETURN_SECONDS * float(rate)), RETURN_FRAMES[0]), RETURN_FRAMES[1])
     if delay is not None:
         near = max(1, min(delay, LIVE_RETURN_FRAMES))
     windows = None if spans is None else _Windows(spans, tracking, rate, near)
-    results = detect_frames(reader, detector, tracking, batch, keep=keep, windows=windows, second_look=second_look)
+    how: dict[str, Any] = {"keep": keep, "windows": windows, "second_look": second_look, "watch": watch}
+    results = detect_frames(reader, detector, tracking, batch, **how)
     for frame, faces in link_faces(results, Tracker(tracking, rate, delay=delay), near):
         if second_look is not None:
             second_look.add(faces)
@@ -212,6 +217,7 @@ def detect_frames(
     keep: bool = True,
     windows: _Windows | None = None,
     second_look: SecondLook | None = None,
+    watch: Callable[[Frame], None] | None = None,
 ) -> Iterator[tuple[FrameResult, Thumbnail]]:
     """Detect faces in every n-th frame, and in the first frames after a possible cut; yield all frames in order."""
     waiting: deque[_Waiting] = deque()
@@ -250,7 +256,10 @@ def detect_frames(
         previewer = stack.enter_context(closing(Previewer(device))) if is_on_gpu else None
         if is_on_gpu:
             stack.enter_context(one_opencv_thread())
-        prepared = _prepare(measured_items("decode", reader), tracking.every, windows, previewer)
+        frames: Iterable[Frame] = measured_items("decode", reader)
+        if watch is not None:
+            frames = _watched(frames, watch)
+        prepared = _prepare(frames, tracking.every, windows, previewer)
         directions = Directions(detector, tracking.detection_threshold, **detector_options(detector))
         looks = _looks(grouped(prepared, size), directions)
         decoded = stack.enter_context(prefetched(looks, max(1, ahead - 1)))
@@ -262,6 +271,12 @@ def detect_frames(
             yield finish(waiting.popleft(), detections)
         for item in waiting:
             yield finish(item)
+
+
+def _watched(frames: Iterable[Frame], watch: Callable[[Frame], None]) -> Iterator[Frame]:
+    for frame in frames:
+        watch(frame)
+        yield frame
 
 
 @contextmanager

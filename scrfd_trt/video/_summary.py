@@ -15,6 +15,7 @@ from scrfd_trt.video._selection import is_within
 from scrfd_trt.video._timestamps import GapFinder
 
 MAX_MOMENTS = 10
+MAX_SHOWN, MAX_DROPPED = 20, 100  # moments and dropped tracks that are shown as pictures
 LOST_WEIGHT = 10  # a lost face weighs as much as this many filled frames
 BORDER = 0.05  # share of its longer side within which a box touches the border of the frame
 
@@ -247,3 +248,20 @@ class Summary:
         for number in list(self._runs):
             self._end_run(number)
         return heapq.nlargest(count, self._moments)
+
+
+def doubt_text(moment: ReviewMoment) -> str:
+    """Return why to review a moment."""
+    if moment.doubt == "lost":
+        return "ends inside the picture"
+    frames = _frames(moment.weight)
+    return f"not detected for {frames}, interpolated" if moment.doubt == "bridged" else f"low scores for {frames}"
+
+
+def low_score(track: TrackSummary) -> str:
+    """Return the score of a dropped track in its best frame."""
+    return f"score {track.best.score:.2f} in {_frames(track.frames)}"
+
+
+def _frames(number: int) -> str:
+    return f"{number:,} frame" + "s" * (number != 1)

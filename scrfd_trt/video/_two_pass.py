@@ -22,7 +22,7 @@ from scrfd_trt._tracking.options import TrackingOptions, tracking_of
 from scrfd_trt.errors import DetectionsError, OptionError
 from scrfd_trt.video._animation_writer import Writer, open_writer
 from scrfd_trt.video._canvas import OverlayFunction, gpu_overlay
-from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter
+from scrfd_trt.video._detections_file import FACES_SUFFIX, FacesReader, FacesWriter, Header
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._extra_streams import kinds
 from scrfd_trt.video._first_pass import FrameDetector, detector_options, frame_device, queue_size, track_faces
@@ -73,6 +73,7 @@ def detect_video(
     overwrite: bool = False,
     damaged: Damaged = "stop",
     progress: ProgressCallback = _no_progress,
+    watch: Callable[[Frame], None] | None = None,
 ) -> Summary:
     """Detect the faces of a video, track them, write them to a file, and return their summary.
 
@@ -97,6 +98,8 @@ def detect_video(
         As for :class:`FacesWriter` and :class:`VideoReader`.
     progress
         Called after each frame.
+    watch
+        Called with each frame once it is decoded, on another thread and before its faces are known.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def detect_video(
         If the video cannot be read or the file cannot be written; no file is left then.
     """
     how: dict[str, Any] = {"spans": spans, "covers": covers, "keep_doubtful": keep_doubtful, "overwrite": overwrite}
-    return _detect(source, faces_file, detector, tracking, **how, damaged=damaged, progress=progress)[0]
+    return _detect(source, faces_file, detector, tracking, **how, damaged=damaged, progress=progress, watch=watch)[0]
 
 
 def _detect(
@@ -120,6 +123,7 @@ def _detect(
     damaged: Damaged,
     progress: ProgressCallback,
     constant_rate: ConstantFrameRate | None = None,
+    watch: Callable[[Frame], None] | None = None,
 ) -> tuple[Summary, str]:
     """Do what :func:`detect_video` does; return the summary, and where the video was decoded."""
     options = tracking_of(detector, tracking)
@@ -130,7 +134,9 @@ def _detect(
     with (
         open_source(source, damaged=damaged, device=frame_device(detector), checked=True) as reader,
         FacesWriter(faces_file, reader.info, options, **how) as file,
-        closing(track_faces(reader, detector, options, keep=False, spans=spans, second_look=looks)) as frames,
+        closing(
+            track_faces(reader, detector, options, keep=False, spans=spans, second_look=looks, watch=watch)
+        ) as frames,
     ):
         _warn_of_late_covers(covers, reader)
         summary = Summary(reader.info.size, options.threshold, options.every)
@@ -159,19 +165,24 @@ def _detect(
 def summarize(faces_file: Source) -> Summary:
     """Read a detections file and return its summary; raise DetectionsError if it is invalid."""
     with FacesReader(faces_file) as file:
-        summary = _summary_of(file)
-        summary.spans, summary.detector_options = file.header.detected_spans, file.header.detector_options
-        for frame in file:
-            is_dropped = np.isin(frame.track_ids, file.header.dropped)
-            summary.add(frame[~is_dropped])
-            summary.add_dropped(frame[is_dropped])
+        return summarize_frames(file.header, file)
+
+
+def summarize_frames(header: Header, frames: Iterable[FrameFaces]) -> Summary:
+    """Return the summary of frames with all their faces, of a file with this header."""
+    summary = _summary_of(header)
+    summary.spans, summary.detector_options = header.detected_spans, header.detector_options
+    for frame in frames:
+        is_dropped = np.isin(frame.track_ids, header.dropped)
+        summary.add(frame[~is_dropped])
+        summary.add_dropped(frame[is_dropped])
     return summary
 
 
-def _summary_of(file: FacesReader) -> Summary:
+def _summary_of(header: Header) -> Summary:
     """Return an empty summary for the faces of a file."""
-    tracking = TrackingOptions.model_validate(file.header.tracking)
-    return Summary(file.header.size, tracking.threshold, tracking.every)
+    tracking = TrackingOptions.model_validate(header.tracking)
+    return Summary(header.size, tracking.threshold, tracking.every)
 
 
 @explained_options
@@ -257,7 +268,7 @@ def _render(
     progress: ProgressCallback,
 ) -> Summary:
     dropped = list(file.dropped(chosen))
-    summary = _summary_of(file)
+    summary = _summary_of(file.header)
     summary.spans, summary.detector_options = chosen.covered_spans, file.header.detector_options
 
     def selected() -> Iterator[FrameFaces]:

@@ -30,6 +30,7 @@ from scrfd_trt.video import (
     overlay_video,
     render_video,
 )
+from scrfd_trt.video._detections_file import write_faces
 from scrfd_trt.video._selection import check_covers
 
 pytest.importorskip("av")
@@ -115,6 +116,22 @@ def test_video_is_covered_by_hand_and_file_keeps_it(grey: Path, tmp_path: Path) 
         assert file.header.covers == (MOVING, STILL)
         kinds = [sorted(frame.origins.tolist()) for frame in file]
     assert kinds[2] == ["by hand", "by hand", "detected"]
+
+
+def test_file_states_tracks_that_stay_visible(grey: Path, tmp_path: Path) -> None:
+    faces, edited = tmp_path / "faces.jsonl", tmp_path / "edited.jsonl"
+    seen: list[int] = []
+    detect_video(grey, faces, OneFace(), watch=lambda frame: seen.append(frame.number))
+    assert seen == list(range(6))
+    with FacesReader(faces) as file:
+        write_faces(edited, file.header.model_copy(update={"visible": (1,), "covers": (STILL,)}), file)
+    assert edited.read_text().split("\n", 1)[1] == faces.read_text().split("\n", 1)[1]
+    summary = render_video(grey, tmp_path / "out.mkv", edited, overlays.create("solid"))
+    assert (summary.left_out, summary.by_hand, len(summary.tracks)) == ({1}, 1, 1)
+    chosen = TrackSelection(only_tracks={1})
+    assert not render_video(grey, tmp_path / "all.mkv", edited, overlays.create("solid"), selection=chosen).left_out, (
+        "who names a track wants it covered"
+    )
 
 
 def test_dropped_track_is_neither_covered_nor_counted(grey: Path, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_detectors_without_directions_see_plain_images() -> None:
 
 @pytest.mark.parametrize("size", [(640, 360), (1920, 1080), (3840, 2160)])
 def test_cpu_affords_less_in_larger_frames(size: tuple[int, int]) -> None:
-    looks = pytest.importorskip("scrfd_trt._cli.looks")
+    looks = pytest.importorskip("scrfd_trt._looks")
 
     class Detector:
         device, scales = "cpu", ((128, 128), (640, 640))

@@ -24,7 +24,6 @@ from scrfd_trt._cli.detector import THRESHOLD as COVER_THRESHOLD
 from scrfd_trt._cli.detector import CoverDetectArgs, detector_opener
 from scrfd_trt._cli.exits import FAILED, add_location, at_stop
 from scrfd_trt._cli.jobs import MAY_DIFFER
-from scrfd_trt._cli.looks import OWN_LOOKS, Looks
 from scrfd_trt._cli.option_rules import COPIES, DETECTING, FACES, IMAGES, LOSSY, check_options
 from scrfd_trt._cli.option_table import altered, option
 from scrfd_trt._cli.pile_copies import CopyParts, PileCopies
@@ -35,6 +34,7 @@ from scrfd_trt._files import user_path
 from scrfd_trt._image_files.read import IMAGE_SUFFIXES
 from scrfd_trt._jobs.images import PILE_BATCH
 from scrfd_trt._jobs.stages import mapped
+from scrfd_trt._looks import OWN_LOOKS, Looks
 from scrfd_trt._version import __version__
 from scrfd_trt.distributed._cluster import DetectParts, PartWork, run_parts
 from scrfd_trt.distributed._parts import Detection, Output, Part, PartResult, plan_parts

@@ -1,4 +1,4 @@
-"""The defaults of ``min_face`` and ``rotations`` with which ``anonymize`` searches images and videos."""
+"""The defaults of ``min_face`` and ``rotations`` with which front ends that hide faces search images and videos."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GFLOPS = 0.5  # of the model for which the share is measured; for heavier ones, 
 
 @dataclass(frozen=True)
 class Looks:
-    """The options of detection that a command chooses for images, and for each video."""
+    """The options of detection that a front end chooses for images, and for each video."""
 
     min_face: bool = False
     rotations: bool = False
