@@ -20,7 +20,7 @@ from scrfd_trt._cli.commands.demo import images
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "images"
-PAGE = HERE / "overlays.md"
+PAGE = HERE / "gallery.md"
 QUALITY = 86
 WIDTH, HEIGHT = 640, 360
 
@@ -128,7 +128,7 @@ def write(name: str, image: Image) -> None:
 
 
 def main() -> None:
-    """Write all pictures, and the gallery into docs/overlays.md."""
+    """Write all pictures, and the gallery into docs/gallery.md."""
     scene, faces = detect_scene()
     write("demo.jpg", images(scene, faces)["contact-sheet.png"])
     write("gallery/scene.jpg", np.asarray(cv2.resize(scene, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8))

@@ -1,4 +1,4 @@
-"""Run ``anonymize`` and ``tracks`` on a drawn clip, and write the pictures of docs/video.md.
+"""Run ``anonymize`` and ``tracks`` on a drawn clip, and write the pictures of docs/how-to and docs/explanation.
 
 python docs/make_video_pictures.py
 """

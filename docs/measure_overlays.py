@@ -31,7 +31,7 @@ import drawing
 import overlays
 from scrfd_trt import Detections
 
-PAGE = Path(__file__).parent / "overlays.md"
+PAGE = Path(__file__).parent / "explanation" / "speed.md"
 ROUNDS = 9
 REPEATS = 3
 MIN_HEIGHT, MAX_HEIGHT = 32, 128
@@ -191,7 +191,7 @@ def main() -> None:
     """Measure, print the table, and write it if requested."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--deface", type=Path, help="Python interpreter with deface installed")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/overlays.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/explanation/speed.md")
     arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

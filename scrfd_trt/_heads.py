@@ -1,4 +1,4 @@
-"""Detect the head layout of a SCRFD model (docs/design.md has the table), and read rows from any layout."""
+"""Detect the head layout of a SCRFD model (docs/explanation/design.md has the table), and read rows from any layout."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ _OWN: Final = (
     ("Detections", "shape count is_empty", "len(faces) is the number of faces"),
     ("Detections", "size image img", "the image is not kept; image_size is its width and height, source its path"),
     ("Detections", "class_id cls names class_name", "all are faces; to_supervision() has class_id"),
-    ("Detections Detection", "embedding normed_embedding", "compute it from align(); docs/examples.md has a program"),
+    ("Detections Detection", "embedding normed_embedding", "compute it from align(): docs/how-to/examples.md"),
     ("Detections", "copy sort sort_values top head", "index them: faces[faces.areas.argsort()[::-1][:5]] is a copy"),
     ("Detections", "verbose summary", "print(faces) describes them"),
     ("Detections", "save_txt to_file", "write to_csv() or to_json() with Path(…).write_text(…)"),
@@ -189,7 +189,7 @@ _OWN: Final = (
     ("overlays", "list available list_overlays", "use overlays.names()"),
     ("overlays", "apply draw", "an overlay is called: overlays.create('blur')(image, faces)"),
     ("overlays", "options", "use overlays.describe(name)"),
-    ("overlays", "register", "an entry point registers an overlay; docs/writing-an-overlay.md has an example"),
+    ("overlays", "register", "an entry point registers an overlay; docs/how-to/writing-an-overlay.md has an example"),
     ("overlays", "Mosaic mosaic", "use overlays.create('pixelate')"),
 )  # fmt: skip
 """Classes or modules, names that they do not have, and what to use instead."""

@@ -44,7 +44,7 @@ def command_lines(root: Path, dockerfile: str, compose: dict[str, Any]) -> Itera
     pod = kubernetes(root, "serve")["Deployment"]["spec"]["template"]["spec"]
     yield pod["containers"][0]["command"][1:]
     yield shlex.split(kubernetes(root, "batch")["RayJob"]["spec"]["entrypoint"])[1:]
-    page = (root / "docs/deployment.md").read_text(encoding="utf-8")
+    page = (root / "docs/how-to/deployment.md").read_text(encoding="utf-8")
     for line in re.findall(r"(?:^|`)(?:docker run .*)?\bscrfd-trt ([a-z]+ [^`\n]*)", page, re.MULTILINE):
         yield shlex.split(line, comments=True)
 
@@ -78,7 +78,7 @@ def test_probes_ask_routes_of_the_service(root: Path) -> None:
     probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
     assert [probe["port"] for probe in probes] == ["http"] * 3
     asked = {probe["path"]: 200 for probe in probes}
-    page = (root / "docs/deployment.md").read_text(encoding="utf-8")
+    page = (root / "docs/how-to/deployment.md").read_text(encoding="utf-8")
     posted = re.findall(rf"curl -F .*localhost:{PORT}(/\S+)", page)
     assert (sorted(asked), posted) == (["/healthz", "/readyz"], ["/v1/detect"])
     with SCRFDDetector.from_backend(RecordedBackend(root / "tests/data/recorded/500m_fp16.npz")) as detector:

@@ -243,7 +243,7 @@ def test_two_numbers_that_look_like_a_size_are_named(caplog):
 
 
 def test_docs_list_all_names_of_other_libraries(root: Path):
-    page = (root / "docs/other-libraries.md").read_text(encoding="utf-8")
+    page = (root / "docs/how-to/move.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (`\w+`.*?) \|", page, re.MULTILINE))
     assert {ours: tuple(re.findall(r"`(\w+)`", others)) for ours, others in rows.items()} == {
         ours: tuple(others.split()) for ours, others in OTHER_NAMES.items()
@@ -252,7 +252,7 @@ def test_docs_list_all_names_of_other_libraries(root: Path):
 
 def test_twenty_lines_of_the_docs(root: Path, network_500m, tmp_path, monkeypatch):
     """Each line of the table runs, and gives what the table shows as code."""
-    page = (root / "docs/other-libraries.md").read_text(encoding="utf-8")
+    page = (root / "docs/how-to/move.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(.+?)` \| (.+?) \|", page.split("## Names of options")[0], re.MULTILINE)
     assert len(rows) == 20
     monkeypatch.chdir(tmp_path)

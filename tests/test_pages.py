@@ -29,7 +29,7 @@ def pictures(docs: Path) -> dict[str, Any]:
 
 
 def test_gallery_equals_script_output(docs: Path, pictures: dict[str, Any]) -> None:
-    page = (docs / "overlays.md").read_text(encoding="utf-8")
+    page = (docs / "gallery.md").read_text(encoding="utf-8")
     found = re.search(r"(?s)<!-- gallery -->\n(.*?)\n<!-- /gallery -->", page)
     assert found, "the page has no gallery markers"
     # All built-in overlays, and no others.
@@ -59,7 +59,7 @@ def test_pictures_of_pages_exist(docs: Path) -> None:
 
 def test_speed_table_has_rows_of_script(docs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     pytest.importorskip("supervision")
-    page = (docs / "overlays.md").read_text(encoding="utf-8")
+    page = (docs / "explanation" / "speed.md").read_text(encoding="utf-8")
     measured = runpy.run_path(str(docs / "measure_overlays.py"))
     monkeypatch.setitem(measured["main"].__globals__, "ROUNDS", 1)
     monkeypatch.setitem(measured["main"].__globals__, "REPEATS", 1)

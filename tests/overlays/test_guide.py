@@ -1,4 +1,4 @@
-"""The code in docs/writing-an-overlay.md runs and passes the checks, and shows the files of the example plugin."""
+"""The code of the guide to overlays runs and passes the checks, and shows the files of the example plugin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from overlays.testing import CHECKS
 
 pytestmark = pytest.mark.slow
 
-GUIDE = Path("docs/writing-an-overlay.md")
+GUIDE = Path("docs/how-to/writing-an-overlay.md")
 PLUGIN = Path("examples/overlay_plugin")
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Monocle": {"metal": "red", "eye": "right"},
@@ -80,7 +80,7 @@ def test_guide_lists_all_checks(guide: str) -> None:
 
 
 def test_guide_and_plugin_import_public_names_only(guide: str, root: Path) -> None:
-    text = guide + (root / "docs/overlays.md").read_text(encoding="utf-8")
+    text = guide + (root / "docs/gallery.md").read_text(encoding="utf-8")
     for path in (root / PLUGIN).rglob("*.py"):
         text += path.read_text(encoding="utf-8")
     assert not re.search(r"\b(overlays|scrfd_trt)\._", text)
@@ -90,5 +90,7 @@ def test_guide_and_plugin_import_public_names_only(guide: str, root: Path) -> No
 def test_reference_lists_all_public_names(root: Path) -> None:
     if not (root / "docs").exists():
         pytest.skip("no documentation beside the package")
-    listed = re.findall(r"^::: overlays\.(\w+)$", (root / "docs/api/overlays.md").read_text("utf-8"), re.MULTILINE)
+    listed = re.findall(
+        r"^::: overlays\.(\w+)$", (root / "docs/reference/api/overlays.md").read_text("utf-8"), re.MULTILINE
+    )
     assert sorted(listed) == sorted([*overlays.__all__, "testing"])
