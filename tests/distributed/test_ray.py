@@ -178,16 +178,25 @@ class OnCpu(FaceDetection):
         super().__init__(*arguments, device="cpu", **options)
 
 
+def meet(file: Path, line: str) -> None:
+    """Note a line, and wait until two processes, the second word of the lines, have come here."""
+    with file.open("a") as log:
+        log.write(f"{line}\n")
+    end = time.monotonic() + 120
+    while len({line.split()[1] for line in file.read_text().splitlines() if line}) < 2:
+        assert time.monotonic() < end, "the other process has not come"
+        time.sleep(0.02)
+
+
 class Noted(DetectParts):
-    """Notes which process on which node has begun which part."""
+    """Notes which process on which node has begun which part; none goes on before two have begun one."""
 
     def __call__(self, device: str) -> Any:
         work = super().__call__(device)
         about = ray.get_runtime_context()
 
         def noted(part: Part, pictures: Any) -> Any:
-            with Path(f"{self.output.uri}.begun").open("a") as log:
-                log.write(f"{part.index} {os.getpid()} {about.get_node_id()}\n")
+            meet(Path(f"{self.output.uri}.begun"), f"{part.index} {os.getpid()} {about.get_node_id()}")
             return work(part, pictures)
 
         return noted
@@ -228,6 +237,7 @@ def open_with_engine(home: Path, device: str) -> SCRFDDetector:
     flavour, gpu = Flavour("tensorrt", "10.0", ModuleType("tensorrt"), True), Gpu(0, "NVIDIA H200", (9, 0))
     key = cache.EngineKey.of(model, flavour, gpu, BuildOptions())
     key = replace(key, onnx=home / "model.onnx")
+    meet(home / "opening", f"- {os.getpid()}")
 
     def build(path: Path) -> None:
         with (home / "builds").open("a") as log:

@@ -64,8 +64,8 @@ def served(monkeypatch) -> Iterator[tuple[int, Any]]:
     """A service in this process, with little patience; its port and its state."""
     from scrfd_trt._web import guard
 
-    monkeypatch.setattr(guard, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(guard.Guard, "grace", 0.3)
+    monkeypatch.setattr(guard, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(guard.Guard, "grace", 0.5)
     listener = socket.create_server(("127.0.0.1", 0))
     with SCRFDDetector.from_backend(spot_network.SpotBackend(), scales=[(160, 128)]) as detector:
         app = create_app(detector)
@@ -98,6 +98,9 @@ def test_bad_requests_leave_nothing_behind(served) -> None:
         found[exchange(port, bytes(data) + b"\r\n" * 8)] += 1
     assert all(status < 500 for status in found), found
     assert found[200] + found[422] + found[400] > 200, found
+    end = time.monotonic() + 20
+    while (service.in_work, service.room.used) != (0, 0) and time.monotonic() < end:
+        time.sleep(0.01)  # of a connection that was closed
     assert (service.in_work, service.room.used) == (0, 0)
     after = left()
     assert after[0] <= before[0] + 8
@@ -106,10 +109,10 @@ def test_bad_requests_leave_nothing_behind(served) -> None:
 
 def test_slow_clients_and_large_heads_are_dropped(served) -> None:
     port, service = served
-    slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(4)]
-    for connection, start in zip(slow, (b"", b"POST /v1/det", request()[:-50], b""), strict=True):
-        connection.sendall(start)
-    slow[3].sendall(request().replace(b"connection: close\r\n", b""))
+    slow = []
+    for start in (b"", b"POST /v1/det", request()[:-50], request().replace(b"connection: close\r\n", b"")):
+        slow.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+        slow[-1].sendall(start)  # at once, as there is little time
     assert slow[3].recv(12) == b"HTTP/1.1 200"
     slow[3].sendall(b"POST ")  # the next request of a connection begins, too
     for _ in range(30):
@@ -138,8 +141,11 @@ def test_sigterm_under_load_loses_no_answer(popen) -> None:
                     connection.connect()
             except OSError:
                 return
-            connection.request("POST", "/v1/detect", IMAGE)
-            answer = connection.getresponse()
+            try:
+                connection.request("POST", "/v1/detect", IMAGE)
+                answer = connection.getresponse()
+            except ConnectionError:  # the service accepts no more
+                return
             assert json.loads(answer.read())["faces"]
             found[answer.status] += 1
 
