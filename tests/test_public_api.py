@@ -19,7 +19,6 @@ OPTIONAL_OR_SLOW = {
     "fiftyone",
     "filelock",
     "matplotlib",
-    "nicegui",
     "onnx",
     "onnxruntime",
     "pandas",

@@ -196,7 +196,9 @@ def _preview(context: typer.Context, args: CopyArgs, *, can_stop: bool) -> Previ
     try:
         from scrfd_trt._studio.preview import Preview  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise MissingDependencyError('--preview needs nicegui: pip install "scrfd-trt[studio]"') from error
+        raise MissingDependencyError(
+            '--preview needs starlette and uvicorn: pip install "scrfd-trt[studio]"'
+        ) from error
     preview = context.with_resource(Preview(can_stop=can_stop))
     console.plain(f"preview: {preview.address}  (the page ends with the job)")
     return preview

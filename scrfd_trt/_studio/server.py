@@ -1,35 +1,114 @@
-"""The studio's web server: the application behind its guard, its log, and its end."""
+"""The studio's web server: routes for the page, behind the guard, and its end."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
 import logging
 import socket
 import threading
-import weakref
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import lru_cache, partial, wraps
+from importlib import import_module
 from pathlib import Path
-from traceback import walk_tb
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from fastapi import FastAPI
-from nicegui import Client, __version__, app, core, ui
-from starlette.formparsers import MultiPartParser
-from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+import uvicorn
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
 
+from scrfd_trt import samples
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._studio.page import Page
-from scrfd_trt._studio.session import Budget, Session
+from scrfd_trt._studio.clips import Clip
+from scrfd_trt._studio.photos import Photo
+from scrfd_trt._studio.session import MAX_FILES, Budget, Item, Searches, Session
+from scrfd_trt._studio.settings import Choice, Settings, listed
 from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
+from scrfd_trt._studio.uploads import MAX_PIXELS, jpeg
 from scrfd_trt._web.access import Access
-from scrfd_trt._web.guard import Guard, Receive, Scope, Send, new_server, stop_on_hangup
+from scrfd_trt._web.guard import HEADERS, Guard, Receive, Scope, Send, new_server, stop_on_hangup
+from scrfd_trt.errors import ClosedError, OptionError, ScrfdError
 
+STATIC = Path(__file__).parent / "static"
 FORM_OVERHEAD = 64 * 1024  # bytes that the form around an uploaded file may take
+MAX_JSON = 1 << 20
 MAX_PAGES = 32
-MAX_WAITING = 256  # pages that were requested and not opened; each is forgotten after a minute
+MAX_SIDE = 4096
+PING_SECONDS, CHECK_SECONDS = 15.0, 0.5
+SAMPLES = {"group": "Six people in a park", "portrait": "A portrait"}
+POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; object-src 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 _logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+class Studio:
+    """The pages that are open, and what they share."""
+
+    def __init__(self, detector: SCRFDDetector, model: str, max_upload: int) -> None:
+        self.detector, self.model = detector, model
+        self.folder, self.budget, self.searches = TemporaryFolder(), Budget(max_upload), Searches()
+        self.sessions: dict[str, Session] = {}
+        self.stopping: Callable[[], bool] = lambda: False
+
+    def open(self) -> Session:
+        """Return a new session; raise HTTPException if too many pages are open."""
+        self.close_lost()
+        if len(self.sessions) >= MAX_PAGES:
+            raise HTTPException(503, "too many pages of the studio are open: close some, and load this one again")
+        session = Session(self.detector, self.folder, self.model, self.budget, self.searches)
+        self.sessions[session.id] = session
+        return session
+
+    def find(self, connection: Any) -> Session:
+        """Return the session of a request or WebSocket connection; raise HTTPException if there is none."""
+        key = connection.headers.get("x-session") or connection.query_params.get("session") or ""
+        session = self.sessions.get(key)
+        if session is None:
+            raise HTTPException(404, "this page is no longer open: load it again")
+        return session
+
+    def end(self, session: Session) -> None:
+        """Close a session."""
+        self.sessions.pop(session.id, None)
+        session.close()
+
+    def close_lost(self) -> None:
+        """Close the sessions of pages that are gone."""
+        for session in [each for each in self.sessions.values() if each.is_over]:
+            self.end(session)
+
+    async def watch(self) -> None:
+        """Close the sessions of pages that are gone, and all when the server stops, so that it need not wait."""
+        while not self.stopping():
+            await asyncio.sleep(CHECK_SECONDS)
+            self.close_lost()
+        self.close_sessions()
+
+    def close_sessions(self) -> None:
+        """Close all sessions."""
+        for session in list(self.sessions.values()):
+            self.end(session)
+
+    def close(self) -> None:
+        """Delete all files."""
+        self.searches.close()
+        self.close_sessions()
+        self.folder.close()
 
 
 def serve(
@@ -43,99 +122,395 @@ def serve(
 ) -> None:
     """Serve the page, for a detector of the caller that ``model`` names, on listening sockets until Ctrl-C."""
     delete_abandoned()
-    application, close = create_application(detector, access, model=model, max_upload=max_upload)
+    studio = Studio(detector, model, max_upload)
+    server = new_studio_server(studio, access)
     stop_on_hangup()
     if open_address:
         threading.Thread(target=webbrowser.open, args=(open_address,), daemon=True).start()
     try:
-        with framework_log():
-            new_server(application).run(sockets=list(listeners))
+        with quiet_framework():
+            server.run(sockets=list(listeners))
     finally:
-        close()
+        studio.close()
 
 
-def create_application(
-    detector: SCRFDDetector, access: Access, *, model: str, max_upload: int
-) -> tuple[Guard, Callable[[], None]]:
-    """Return the ASGI application and a function that deletes its files; once a process."""
-    # Uploads stay in memory: no temporary file has to be deleted.
-    MultiPartParser.spool_max_size = max_upload + FORM_OVERHEAD
-    folder, budget = TemporaryFolder(), Budget(max_upload)
-    sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # the session of a closed page is freed with its images
-
-    def close() -> None:
-        for session in list(sessions):
-            session.close()
-        folder.close()
-
-    @ui.page("/")
-    async def page() -> None:
-        # A request without a browser behind it builds no page.
-        await ui.context.client.connected()
-        if ui.context.client.id not in Client.instances:  # it has gone already
-            return
-        if sum(not session.closed for session in sessions) >= MAX_PAGES:
-            ui.label("Too many pages of the studio are open: close some, and load this one again.")
-        else:
-            sessions.add(Page(Session(detector, folder, model, budget), max_upload).session)
-
-    @app.get("/download/{key}")
-    async def download(key: str) -> Response:  # on the event loop, as all that changes the sessions
-        for session in list(sessions):
-            if file := session.take(key):
-                return _as_response(*file)
-        return PlainTextResponse("there is no such file", 404)
-
-    app.on_shutdown(close)
-    app.add_exception_handler(404, lambda *_: PlainTextResponse("there is no such page", 404))
-    app.add_exception_handler(Exception, _failed)
-    parent = FastAPI(openapi_url=None)
-    ui.run_with(parent, title="scrfd-trt studio", favicon="🙂", dark=None, show_welcome_message=False)
-    # The guard answers for other origins.
-    core.sio.eio.cors_allowed_origins = []
-    busy = PlainTextResponse("too many pages were requested; try again in a minute", 503)
-
-    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and scope["path"] == "/"
-        await (busy if is_page and len(Client.instances) >= MAX_WAITING else parent)(scope, receive, send)
-
-    return Guard(limited, access, max_upload + FORM_OVERHEAD, cacheable=(f"/_nicegui/{__version__}/",)), close
-
-
-def _as_response(name: str, content: bytes | Path) -> Response:
-    if isinstance(content, Path):
-        return FileResponse(content, filename=name)
-    disposition = f"attachment; filename*=utf-8''{quote(name, safe='')}"
-    return Response(content, media_type="image/png", headers={"content-disposition": disposition})
-
-
-def _failed(request: Request, _: Exception) -> Response:
-    """Answer a request that the framework could not handle: with a body, a form without a file."""
-    if request.method == "POST":
-        return PlainTextResponse("the request is not a form with a file", 400)
-    return PlainTextResponse("the request failed", 500)
-
-
-class _FrameworkLog(logging.Handler):
-    """Report the studio's errors in one line; the framework's own, a traceback for odd events, only for debugging."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        text = record.getMessage() if error is None else f"{record.getMessage()}: {error!r}"
-        frames = walk_tb(error.__traceback__ if error else None)
-        passed = {str(frame.f_globals.get("__name__")) for frame, _ in frames} - {Guard.__module__, __name__}
-        is_own = any(name.startswith(Page.__module__.rpartition(".")[0]) for name in passed)
-        _logger.log(logging.ERROR if is_own else logging.INFO, "the page failed: %s", text)
+def new_studio_server(studio: Studio, access: Access) -> uvicorn.Server:
+    """Return the server of a studio."""
+    server = new_server(create_application(studio, access))
+    studio.stopping = lambda: server.should_exit
+    return server
 
 
 @contextmanager
-def framework_log() -> Iterator[None]:
-    """Send what the web framework logs to :class:`_FrameworkLog`, within the block."""
-    for name in ("engineio.server", "socketio.server"):  # they print on stderr
-        logging.getLogger(name).handlers.clear()
-    handler = _FrameworkLog(logging.WARNING)
+def quiet_framework() -> Iterator[None]:
+    """Print nothing that other packages log, such as requests that break off, within the block."""
+    handler = logging.NullHandler()
     logging.getLogger().addHandler(handler)
     try:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+def create_application(studio: Studio, access: Access) -> Guard:
+    """Return the ASGI application."""
+    largest = studio.budget.max_upload + FORM_OVERHEAD
+    MultiPartParser.spool_max_size = largest  # uploads stay in memory: no temporary file has to be deleted
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(studio.watch())
+        yield
+        task.cancel()
+        studio.close_sessions()
+
+    application = Starlette(
+        routes=_routes(studio),
+        lifespan=lifespan,
+        exception_handlers={
+            **dict.fromkeys((HTTPException, ScrfdError, MemoryError, ClientDisconnect), _answer),
+            Exception: _failed,
+        },
+    )
+    return Guard(application, access, largest, headers={**HEADERS, "content-security-policy": POLICY})
+
+
+async def _answer(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        text = "there is no such page" if error.detail == "Not Found" else error.detail
+        return JSONResponse({"error": text}, error.status_code, error.headers)
+    if isinstance(error, ClientDisconnect):  # nobody reads the answer
+        return Response(status_code=400)
+    status = 410 if isinstance(error, ClosedError) else 507 if isinstance(error, MemoryError) else 422
+    return JSONResponse({"error": str(error) or "there is not enough memory"}, status)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    _logger.error("a request failed: %r", error)
+    return JSONResponse({"error": "the request failed"}, 500)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
+    def with_session(handle: Callable[[Request, Session], Awaitable[Any]]) -> Handler:
+        @wraps(handle)
+        async def found(request: Request) -> Response:
+            answer = await handle(request, studio.find(request))
+            return answer if isinstance(answer, Response) else JSONResponse(answer)
+
+        return found
+
+    def with_item(handle: Callable[[Request, Any], Awaitable[Any]], kind: type | None = None) -> Handler:
+        async def found(request: Request, session: Session) -> Any:
+            item = session.items.get(request.path_params["item"])
+            if item is None or (kind is not None and not isinstance(item, kind)):
+                raise HTTPException(404, "there is no such file")
+            return await handle(request, item)
+
+        return with_session(found)
+
+    async def open_session(_: Request) -> Response:
+        if studio.stopping():
+            raise HTTPException(503, "the studio stops")
+        names = await to_thread.run_sync(_overview)
+        session = studio.open()
+        limits = {"upload": studio.budget.max_upload, "files": MAX_FILES, "pixels": MAX_PIXELS}
+        return JSONResponse({"session": session.id, "limits": limits, **names}, 201)
+
+    async def end_session(_: Request, session: Session) -> Response:
+        studio.end(session)
+        return Response(status_code=204)
+
+    async def events(_: Request, session: Session) -> Response:
+        return EventStream(session)
+
+    async def add_item(request: Request, session: Session) -> Response:
+        name, content = await _form_file(request)
+        return JSONResponse((await _run(session.add, name, content)).info(), 201)
+
+    async def add_sample(request: Request, session: Session) -> Response:
+        name = request.path_params["name"]
+        if name not in SAMPLES:
+            raise HTTPException(404, "there is no such sample")
+        content = await _run(_sample, name)
+        return JSONResponse((await _run(session.add, f"{name}.png", content)).info(), 201)
+
+    async def items(_: Request, session: Session) -> Any:
+        return [item.info() for item in list(session.items.values())]
+
+    async def remove_item(request: Request, session: Session) -> Response:
+        with suppress(KeyError):
+            await _run(session.remove, request.path_params["item"])
+        return Response(status_code=204)
+
+    async def patch_item(request: Request, item: Item) -> Any:
+        value = (await _json(request)).get("reviewed")
+        if not isinstance(value, bool):
+            raise OptionError("reviewed must be true or false")
+        item.reviewed = value
+        item.session.changed(item)
+        return item.info()
+
+    async def settings(request: Request, session: Session) -> Response:
+        body = await _json(request)
+        await _run(session.set_settings, Settings.parse(body.get("settings")), _chosen(session, body))
+        return Response(status_code=204)
+
+    async def sticker(request: Request, session: Session) -> Any:
+        name, content = await _form_file(request)
+        return {"sticker": await _run(session.store_sticker, name, content)}
+
+    async def check_options(request: Request, session: Session) -> Any:
+        return await _run(_checked, session, await _json(request))
+
+    async def thumbnail(request: Request, item: Item) -> Response:
+        side = _number(request, "side", 160, 16, 640)
+        return _image(await _run(item.thumbnail, request.query_params.get("overlay"), side))
+
+    async def picture(request: Request, photo: Photo) -> Response:
+        covered = request.query_params.get("covered", "1") != "0"
+        side = _number(request, "side", 0, 1, MAX_SIDE) or None
+        return _image(await _run(partial(photo.picture, covered=covered, side=side, box=_box(request))))
+
+    async def faces(_: Request, photo: Photo) -> Any:
+        return await _run(photo.faces)
+
+    async def edit(request: Request, item: Item) -> Any:
+        return await _run(item.edit, await _json(request))
+
+    async def code(_: Request, item: Item) -> Any:
+        command, python = await _run(item.code)
+        return {"command": command, "python": python}
+
+    async def faces_file(_: Request, item: Item) -> Response:
+        content = await _run(_faces_file, item)
+        return Response(content, media_type="application/jsonl", headers=_attachment(item.faces_name))
+
+    async def timeline(_: Request, clip: Any) -> Any:
+        return await _run(clip.timeline)
+
+    async def frame(request: Request, clip: Any) -> Response:
+        covered = request.query_params.get("covered", "1") != "0"
+        side = _number(request, "side", 1280, 1, MAX_SIDE)
+        return _image(await _run(partial(clip.frame, _time(request), covered=covered, side=side)))
+
+    async def frame_faces(request: Request, clip: Any) -> Any:
+        return await _run(clip.frame_faces, _time(request))
+
+    async def track_face(request: Request, clip: Any) -> Response:
+        side = _number(request, "side", 96, 16, 640)
+        return _image(await _run(clip.track_face, int(request.path_params["track"]), side))
+
+    async def export(request: Request, session: Session) -> Response:
+        body = await _json(request)
+        job = session.export(_chosen(session, body), faces_files=body.get("faces_files") is True)
+        return JSONResponse({"job": job.id}, 202)
+
+    async def cancel_export(request: Request, session: Session) -> Response:
+        if job := session.jobs.get(request.path_params["job"]):
+            job.cancel()
+        return Response(status_code=204)
+
+    async def download(request: Request) -> Response:
+        key = request.path_params["key"]
+        job = next((job for each in list(studio.sessions.values()) if (job := each.take(key))), None)
+        if job is None:
+            raise HTTPException(404, "there is no such file")
+        kind = "application/zip" if len(job.results) > 1 else "application/octet-stream"
+        return StreamingResponse(job.content(), media_type=kind, headers=_attachment(job.name))
+
+    async def live(websocket: WebSocket) -> None:
+        try:
+            session = studio.find(websocket)
+        except HTTPException:
+            await websocket.close(1008)
+            return
+        await import_module("scrfd_trt._studio.live").live(websocket, session)
+
+    async def index(_: Request) -> Response:
+        return FileResponse(STATIC / "index.html")
+
+    item = "/api/items/{item}"
+    return [
+        Route("/", index),
+        Mount("/static", StaticFiles(directory=STATIC)),
+        Route("/download/{key}", download),
+        Route("/api/session", open_session, methods=["POST"]),
+        Route("/api/session", with_session(end_session), methods=["DELETE"]),
+        Route("/api/session/end", with_session(end_session), methods=["POST"]),
+        Route("/api/events", with_session(events)),
+        Route("/api/items", with_session(items)),
+        Route("/api/items", with_session(add_item), methods=["POST"]),
+        Route("/api/samples/{name}", with_session(add_sample), methods=["POST"]),
+        Route(item, with_session(remove_item), methods=["DELETE"]),
+        Route(item, with_item(patch_item), methods=["PATCH"]),
+        Route("/api/settings", with_session(settings), methods=["PUT"]),
+        Route("/api/stickers", with_session(sticker), methods=["POST"]),
+        Route("/api/options/check", with_session(check_options), methods=["POST"]),
+        Route(f"{item}/thumbnail", with_item(thumbnail)),
+        Route(f"{item}/picture", with_item(picture, Photo)),
+        Route(f"{item}/faces", with_item(faces, Photo)),
+        Route(f"{item}/edits", with_item(edit), methods=["POST"]),
+        Route(f"{item}/code", with_item(code)),
+        Route(f"{item}/faces_file", with_item(faces_file)),
+        Route(f"{item}/timeline", with_item(timeline, Clip)),
+        Route(f"{item}/frame", with_item(frame, Clip)),
+        Route(f"{item}/frame_faces", with_item(frame_faces, Clip)),
+        Route(f"{item}/tracks/{{track:int}}/face", with_item(track_face, Clip)),
+        Route("/api/exports", with_session(export), methods=["POST"]),
+        Route("/api/exports/{job}", with_session(cancel_export), methods=["DELETE"]),
+        WebSocketRoute("/api/live", live),
+    ]
+
+
+async def _run(call: Callable[..., Result], *arguments: Any) -> Result:
+    return await to_thread.run_sync(call, *arguments)
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    """Return the JSON object of a request; raise HTTPException if it is none."""
+    body = await request.body()
+    if len(body) > MAX_JSON:
+        raise HTTPException(413, "the request is too large")
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise HTTPException(400, "the request is not a JSON object")
+    return value
+
+
+async def _form_file(request: Request) -> tuple[str, bytes]:
+    """Return name and content of the one file of a form; raise HTTPException if it has none or several."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise HTTPException(400, "the request is not a form with a file")
+    try:
+        async with request.form(max_files=2, max_fields=8) as form:
+            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            if len(files) != 1:
+                raise HTTPException(400, "the request is not a form with a file")
+            return files[0].filename or "picture", await files[0].read()
+    except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
+        raise HTTPException(400, "the request is not a form with a file") from error
+
+
+def _chosen(session: Session, body: dict[str, Any]) -> list[str] | None:
+    """Return the ids of the files that a request names, None for all; raise HTTPException for one that is unknown."""
+    keys = body.get("items")
+    if keys == "all":
+        return None
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key in session.items for key in keys):
+        raise HTTPException(404, "there is no such file")
+    return keys
+
+
+def _number(request: Request, name: str, default: int, low: int, high: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise HTTPException(400, f"{name} must be a whole number")
+    return min(max(int(text), low), high)
+
+
+def _time(request: Request) -> float:
+    try:
+        seconds = float(request.query_params.get("t", "0"))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e7:
+        raise HTTPException(400, "t must be a number of seconds")
+    return seconds
+
+
+def _box(request: Request) -> tuple[int, int, int, int] | None:
+    text = request.query_params.get("box")
+    if text is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (int(float(part[:12])) for part in text.split(","))
+    except (ValueError, OverflowError) as error:
+        raise HTTPException(400, "box must be x1,y1,x2,y2") from error
+    return x1, y1, x2, y2
+
+
+def _image(content: bytes) -> Response:
+    return Response(content, media_type="image/jpeg")
+
+
+def _attachment(name: str) -> dict[str, str]:
+    return {"content-disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}"}
+
+
+def _checked(session: Session, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the warnings of an overlay with these options, or why it refuses them."""
+    choice = Settings.parse({"overlays": [body]}).overlays[0]
+    try:
+        return {"warnings": session.check(choice)}
+    except OptionError as error:
+        return {"error": str(error), "option": next(iter(error.fields), None) or _named_option(choice, str(error))}
+
+
+def _named_option(choice: Choice, text: str) -> str | None:
+    return next((name for name in choice.options if f"'{name}'" in text or f"{name} " in text), None)
+
+
+def _faces_file(item: Item) -> bytes:
+    """Return the faces file of an item; raise ScrfdError if its faces are not known yet."""
+    path = item.session.files.new_folder() / "faces.jsonl"
+    try:
+        item.write_faces(path)
+        return path.read_bytes()
+    finally:
+        item.session.files.delete(path)
+
+
+@lru_cache
+def _overview() -> dict[str, Any]:
+    """Return the overlays and samples as the page shows them."""
+    shown = []
+    for name, label in SAMPLES.items():
+        data = base64.b64encode(jpeg(samples.load(name).image, 480)).decode()
+        shown.append({"name": name, "label": label, "thumbnail": f"data:image/jpeg;base64,{data}"})
+    return {"overlays": listed(), "samples": shown}
+
+
+def _sample(name: str) -> bytes:
+    return (Path(samples.__file__).parent / "assets" / f"{name}.png").read_bytes()
+
+
+class EventStream(Response):
+    """Server-sent events of a session, until the page or the session is closed."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.background = session, None
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
+        stream = self.session.listen()
+        gone = asyncio.ensure_future(_wait_for_end(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            while not gone.done():
+                events = stream.take()
+                texts = [f"event: {name}\ndata: {json.dumps(value)}\n\n" for name, value in events]
+                over = any(name == "bye" for name, _ in events)
+                body = ("".join(texts) or ": \n\n").encode()
+                await send({"type": "http.response.body", "body": body, "more_body": not over})
+                if over:
+                    break
+                wake = asyncio.ensure_future(stream.wake.wait())
+                await asyncio.wait({gone, wake}, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                wake.cancel()
+        finally:
+            gone.cancel()
+            self.session.leave(stream)
+
+
+async def _wait_for_end(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

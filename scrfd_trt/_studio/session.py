@@ -1,110 +1,51 @@
-"""The state of one page: its image or clip, the faces found in it, and the overlays. Independent of the web server."""
+"""What a page holds: its files, their settings, stickers and exports; and the threads that search the files."""
 
 from __future__ import annotations
 
+import asyncio
+import heapq
+import itertools
+import logging
 import secrets
 import threading
+import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pydantic import ValidationError
+import cv2
 
 import overlays
-from scrfd_trt import samples
-from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._options import DetectorOptions
-from scrfd_trt._studio import uploads as clips
-from scrfd_trt._studio.snippets import as_command, as_python, output_name
+from scrfd_trt._studio import settings as choices
+from scrfd_trt._studio.clips import Clip
+from scrfd_trt._studio.export import Export
+from scrfd_trt._studio.photos import Photo
+from scrfd_trt._studio.settings import Choice, Settings
 from scrfd_trt._studio.temporary_files import SessionFiles, TemporaryFolder
-from scrfd_trt._studio.uploads import MAX_STICKER_BYTES, Image, Media
-from scrfd_trt._tracking.options import TrackingOptions
-from scrfd_trt.errors import ClosedError, ImageError, ScrfdError
-from scrfd_trt.models import DEFAULT_MODEL
+from scrfd_trt._studio.uploads import MAX_STICKER_BYTES, check_image, is_clip, plain_name
+from scrfd_trt.errors import ClosedError, ImageError, OptionError, ScrfdError, one_line
 
-COVER_THRESHOLD = TrackingOptions().threshold
-DECODED_BYTES = 256 * 2**20
-"""What a page may hold beyond the file itself: 50 million pixels, frames of a clip, stickers, a result."""
+HELD_BYTES = 512 * 2**20
+"""What a page may hold beyond one file of the largest size."""
 PAGES_AT_ONCE = 8  # all pages together hold what this many pages may hold
-OPENED_AT_ONCE = threading.BoundedSemaphore(2)  # decoding takes several times the memory of what is held afterwards
+MAX_FILES = 500
+MAX_OVERLAYS_KEPT = 8  # reading a sticker takes seconds
+GRACE_SECONDS, FIRST_SECONDS = 8.0, 60.0
+"""How long a page may be without its stream of events: once it had one, and before."""
 
-
-class Layer:
-    """One overlay of a page and its changed options, which are replaced as a whole for the drawing in progress."""
-
-    def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
-        self.name = name
-        self.options = dict(options or {})
-        self._cached: tuple[dict[str, Any], overlays.Overlay] | None = None
-
-    @property
-    def covers(self) -> bool:
-        """Whether the overlay hides faces."""
-        try:
-            return getattr(overlays.load(self.name), "covers", False) is True
-        except ScrfdError:  # reported when it is drawn
-            return False
-
-    def overlay(self) -> overlays.Overlay:
-        """Return the overlay, cached until an option changes: reading a sticker takes seconds."""
-        cached = self._cached
-        if cached is None or cached[0] != self.options:
-            options = dict(self.options)
-            cached = self._cached = (options, overlays.create(self.name, **options))
-        return cached[1]
-
-    def set_options(self, options: Mapping[str, Any]) -> None:
-        """Replace the options unless the overlay refuses them for more than a missing one (ScrfdError)."""
-        options = dict(options)
-        try:
-            overlay = overlays.create(self.name, **options)
-        except ScrfdError as error:
-            if not self._is_incomplete(error, options):
-                raise
-        else:
-            self._cached = (options, overlay)
-        self.options = dict(options)
-
-    def _is_incomplete(self, error: ScrfdError, options: Mapping[str, Any]) -> bool:
-        if isinstance(error.__cause__, ValidationError):
-            return all(item["type"] == "missing" for item in error.__cause__.errors())
-        return any(option.required and option.name not in options for option in overlays.describe(self.name))
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a page shows at one moment; later uploads and options do not change it."""
-
-    detector: SCRFDDetector
-    media: Media
-    faces: dict[int, Detections]  # by frame, filled on demand
-    threshold: float
-    compose: overlays.Compose
-
-    def draw(self, frame: int) -> tuple[Image, int]:
-        """Return a frame with its overlays, and the number of faces; faces are detected once."""
-        frame = min(frame, len(self.media.frames) - 1)
-        image = self.media.frames[frame]
-        if frame not in self.faces:
-            self.faces[frame] = self.detector.detect(image)
-        faces = self.faces[frame]
-        faces = faces[faces.scores >= self.threshold]
-        return self.compose(image, faces), len(faces)
-
-    def file(self) -> bytes:
-        """Return the image with its overlays as a PNG file, with its alpha and its colour profile."""
-        return clips.write_image(self.media, self.draw(0)[0])
+_logger = logging.getLogger(__name__)
+Item = Photo | Clip
 
 
 class Budget:
     """Bytes of uploads that pages may hold: each alone, and all together. Thread-safe."""
 
     def __init__(self, max_upload: int) -> None:
-        self.per_page = max_upload + DECODED_BYTES
+        self.max_upload = max_upload
+        self.per_page = max_upload + HELD_BYTES
         self.total = PAGES_AT_ONCE * self.per_page
         self._held: weakref.WeakKeyDictionary[Session, int] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -114,189 +55,280 @@ class Budget:
         with self._lock:
             before = self._held.get(session, 0)
             if size > before and size > self.per_page:
-                raise ImageError(f"this page may hold {self.per_page >> 20} MiB: use a smaller file, or remove others")
+                raise ImageError(f"this page may hold {self.per_page >> 20} MiB: remove files, or export them first")
             if size > before and sum(self._held.values()) - before + size > self.total:
                 raise ImageError("all pages of the studio together hold too many files: close other pages")
             self._held[session] = size
 
 
+class Searches:
+    """Two threads that search files for faces: the first looks at all files come before second ones."""
+
+    def __init__(self, threads: int = 2) -> None:
+        self._waiting: list[tuple[int, int, Item]] = []
+        self._numbers, self._free = itertools.count(), threading.Condition()
+        self._closed = False
+        self._threads = [threading.Thread(target=self._run, name="studio-search", daemon=True) for _ in range(threads)]
+
+    def add(self, item: Item, stage: int = 0) -> None:
+        """Search a file as soon as a thread is free."""
+        with self._free:
+            for thread in self._threads:
+                if thread.ident is None:
+                    thread.start()
+            heapq.heappush(self._waiting, (stage, next(self._numbers), item))
+            self._free.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._free:
+                self._free.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                stage, _, item = heapq.heappop(self._waiting)
+            if search(item):
+                self.add(item, stage + 1)
+            del item
+
+    def close(self) -> None:
+        """End the threads after what they do now."""
+        with self._free:
+            self._closed, self._waiting = True, []
+            self._free.notify_all()
+
+
+def search(item: Item) -> bool:
+    """Take the next look at a file; return whether another one follows."""
+    try:
+        return bool(item.look())
+    except ClosedError:
+        return False
+    except (ScrfdError, MemoryError, cv2.error) as error:
+        item.fail(one_line(error))
+    except Exception as error:
+        _logger.exception("a file cannot be searched")
+        item.fail(f"the search failed: {one_line(error)}")
+    return False
+
+
+class Stream:
+    """Events for one connection of a page: the newest state of each file and job, in order."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, Callable[[], tuple[str, Any]]] = {}
+        self.wake = asyncio.Event()
+
+    def put(self, key: str, event: Callable[[], tuple[str, Any]]) -> None:
+        """Add an event; a later one with the same key replaces it."""
+        self.waiting[key] = event
+        self.wake.set()
+
+    def take(self) -> list[tuple[str, Any]]:
+        """Return all events that wait."""
+        waiting, self.waiting = self.waiting, {}
+        self.wake.clear()
+        return [event() for event in waiting.values()]
+
+
 class Session:
-    """The state of one open page; :meth:`close` deletes its files."""
+    """The state of one open page; :meth:`close` deletes its files. Created on the event loop."""
 
     def __init__(
         self,
         detector: SCRFDDetector,
         folder: TemporaryFolder,
-        model: str = DEFAULT_MODEL,
-        budget: Budget | None = None,
+        model: str,
+        budget: Budget,
+        searches: Searches | None = None,
     ) -> None:
-        self.detector = detector
-        self.model = model
-        self._budget = budget or Budget(DECODED_BYTES)
-        self.media = Media("scene.png", (samples.load("group").image,))
-        self.layers = [Layer("skull")]
-        self._threshold: float | None = None
-        self._faces: dict[int, Detections] = {}
-        self._files = SessionFiles(folder)
-        self._stickers: dict[Path, int] = {}
-        self._download: tuple[str, str, bytes | Path] | None = None
-        self._result: Path | None = None
-        self._writing: Path | None = None
+        self.id = secrets.token_urlsafe(24)
+        self.detector, self.model = detector, model
+        self.files = SessionFiles(folder)
+        self.items: dict[str, Item] = {}
+        self.settings = Settings()
+        self.jobs: dict[str, Export] = {}
+        self._budget, self._searches = budget, searches
+        self._stickers: dict[str, tuple[Path, int]] = {}
+        self._overlays: dict[str, overlays.Compose] = {}
         self._lock = threading.Lock()
-
-    @property
-    def threshold(self) -> float:
-        """Minimum score of a face; until it is set, as in ``anonymize`` if an overlay covers faces."""
-        if self._threshold is not None:
-            return self._threshold
-        covers = any(layer.covers for layer in self.layers)
-        return COVER_THRESHOLD if covers else float(DetectorOptions.model_fields["threshold"].default)
-
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        self._threshold = value
+        self._numbers = itertools.count(1)
+        self._streams: list[Stream] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alone_since, self._grace = time.monotonic(), FIRST_SECONDS
 
     @property
     def closed(self) -> bool:
         """Whether the page was closed."""
-        return self._files.closed
+        return self.files.closed
 
-    def open(self, name: str, content: bytes) -> None:
-        """Replace the image or clip; raise ImageError and keep the old one if the new one is unreadable or too much."""
-        name = clips.plain_name(name)
-        with OPENED_AT_ONCE:
-            opened = self._open_clip(name, content) if clips.is_clip(name) else clips.read_image(name, content)
-        with self._lock:
-            try:
-                self._hold(media=opened)
-            except ImageError:
-                self._files.delete(opened.path)
-                raise
-            before, self.media, self._faces = self.media, opened, {}
-        if before.path != self._writing:
-            self._files.delete(before.path)
+    @property
+    def is_over(self) -> bool:
+        """Whether the page has had no stream of events for too long."""
+        return not self._streams and time.monotonic() - self._alone_since > self._grace
 
-    def _hold(self, *, media: Media | None = None, stickers: int | None = None, download: bytes | None = None) -> None:
-        """Count what this page holds, with a part replaced; raise ImageError if that is too much."""
-        result = self._download[2] if self._download and download is None else download
-        self._budget.hold(
-            self,
-            (media or self.media).nbytes
-            + (sum(self._stickers.values()) if stickers is None else stickers)
-            + (len(result) if isinstance(result, bytes) else 0),
-        )
+    def item(self, key: str) -> Item:
+        """Return a file; raise KeyError if there is none."""
+        return self.items[key]
 
-    def _open_clip(self, name: str, content: bytes) -> Media:
-        path = self._files.write(f"clip{Path(name).suffix.lower()}", content)  # OpenCV and PyAV read files
+    def add(self, name: str, content: bytes) -> Item:
+        """Add an uploaded file; raise ImageError if it is unreadable, or too much."""
+        name = plain_name(name)
+        if len(self.items) >= MAX_FILES:
+            raise ImageError(f"a page holds at most {MAX_FILES} files: remove some first")
+        key = str(next(self._numbers))
+        self._hold(more=len(content))
         try:
-            return clips.read_clip(name, path)
-        except BaseException:
-            self._files.delete(path)
-            raise
+            item: Item
+            if is_clip(name, content):
+                path = self.files.write(f"clip{Path(name).suffix.lower()}", content)  # PyAV reads files
+                try:
+                    item = Clip(self, key, name, path, self.settings)
+                except BaseException:
+                    self.files.delete(path)
+                    raise
+            else:
+                item = Photo(self, key, name, content, self.settings)
+            with self._lock:
+                if self.closed:
+                    raise ClosedError("the page was closed")
+                self.items[key] = item
+        finally:
+            self._hold()
+        self.changed(item)
+        self._search(item)
+        return item
 
-    def store_sticker(self, name: str, content: bytes) -> Path:
-        """Store an image that an option names, until it is deleted; raise ImageError if it is none, or too large."""
+    def _search(self, item: Item) -> None:
+        if self._searches is not None:
+            self._searches.add(item)
+
+    def remove(self, key: str) -> None:
+        """Remove a file; raise KeyError if there is none."""
+        with self._lock:
+            item = self.items.pop(key)
+        item.close()
+        self._hold()
+
+    def _hold(self, more: int = 0) -> None:
+        """Count what this page holds, and ``more``; raise ImageError if that is too much."""
+        with self._lock:
+            held = sum(item.nbytes for item in self.items.values()) + sum(size for _, size in self._stickers.values())
+            self._budget.hold(self, held + more)
+
+    def set_settings(self, settings: Settings, keys: Iterable[str] | None) -> None:
+        """Set the settings of files, None: of all, and of those that are added later.
+
+        Raises ScrfdError if an overlay refuses its options.
+        """
+        self.overlay(settings)
+        chosen = list(self.items.values()) if keys is None else [self.items[key] for key in keys]
+        self.settings = settings
+        for item in chosen:
+            if item.set_settings(settings):
+                self._search(item)
+            self.changed(item)
+
+    def overlay(self, settings: Settings) -> overlays.Compose:
+        """Return the overlays of settings; raise ScrfdError if one refuses its options."""
+        key = settings.model_dump_json(include={"mode", "overlays"})
+        made = self._overlays.get(key)
+        if made is None:
+            made = choices.compose(settings, self.sticker)
+            while len(self._overlays) >= MAX_OVERLAYS_KEPT:
+                self._overlays.pop(next(iter(self._overlays)), None)
+            self._overlays[key] = made
+        return made
+
+    def check(self, choice: Choice) -> list[str]:
+        """Return an overlay's warnings; raise ScrfdError if it refuses its options."""
+        return choices.warnings(overlays.Compose(choices.create(choice, self.sticker)))
+
+    def sticker(self, key: str) -> Path:
+        """Return the file of a sticker; raise OptionError if there is none."""
+        found = self._stickers.get(key)
+        if found is None:
+            raise OptionError("this picture was not uploaded: choose a file")
+        return found[0]
+
+    def store_sticker(self, name: str, content: bytes) -> str:
+        """Store a picture that an option names; return its id. Raise ImageError if it is none, or too large."""
         label = repr(name[:60])
         if len(content) > MAX_STICKER_BYTES:
             raise ImageError(f"{label} has more than {MAX_STICKER_BYTES // 2**20} MiB: use a smaller one")
-        clips.check_image(label, content)
+        check_image(label, content)
+        self._hold(more=len(content))
+        path = self.files.write(plain_name(name), content)
+        key = secrets.token_urlsafe(12)
         with self._lock:
-            self._hold(stickers=sum(self._stickers.values()) + len(content))
-            path = self._files.write(Path(name.replace("\\", "/")).name or "file", content)
-            self._stickers[path] = len(content)
-        return path
-
-    def delete_sticker(self, path: Path) -> None:
-        """Delete an image that no option names any more."""
-        with self._lock:
-            self._stickers.pop(path, None)
-            self._hold()
-        self._files.delete(path)
-
-    def select(self, names: Sequence[str]) -> None:
-        """Replace the overlays; those that stay keep their options, and the stickers of others are deleted."""
-        kept = {layer.name: layer for layer in self.layers}
-        self.layers = [kept.get(name) or Layer(name) for name in dict.fromkeys(names)]
-        used = {value for layer in self.layers for value in layer.options.values() if isinstance(value, Path)}
-        for path in set(self._stickers) - used:
-            self.delete_sticker(path)
-
-    def snapshot(self) -> Snapshot:
-        """Return what is shown now; raise ScrfdError if an overlay refuses its options."""
-        with self._lock:
-            media, faces, layers = self.media, self._faces, list(self.layers)
-        compose = overlays.Compose(*(layer.overlay() for layer in layers))
-        return Snapshot(self.detector, media, faces, self.threshold, compose)
-
-    def draw(self, frame: int = 0) -> tuple[Image, int]:
-        """Return a frame with all overlays, and the number of faces; raise ScrfdError if an overlay fails."""
-        return self.snapshot().draw(frame)
-
-    def warnings(self) -> list[str]:
-        """Return the overlays' privacy warnings."""
-        made = [layer.overlay() for layer in self.layers]
-        covering = [overlay for overlay in made if isinstance(overlay, overlays.Covering)]
-        return [warning for overlay in covering for warning in overlay.privacy_warnings()]
-
-    def download(self, progress: Callable[[str], None] | None = None) -> tuple[str, bytes | Path]:
-        """Return the result's file name and content; for a clip, a file that exists until the next download."""
-        now = self.snapshot()
-        name = output_name(now.media)
-        if not now.media.is_clip:
-            return name, now.file()
-        self._files.delete(self._result)
-        self._result = target = self._files.new_folder() / f"result{Path(name).suffix}"
-        self._writing = now.media.path
-        try:
-            self._write_clip(now, target, progress)
-        finally:
-            self._writing = None
-            if self.media is not now.media:
-                self._files.delete(now.media.path)
-        return name, target
-
-    def _write_clip(self, now: Snapshot, target: Path, progress: Callable[[str], None] | None) -> None:
-        def report(text: str) -> None:
-            if self._files.closed:
-                raise ClosedError("the page was closed")
-            if progress is not None:
-                progress(text)
-
-        clips.write_clip(now.media, target, self.detector, now.compose, threshold=now.threshold, progress=report)
-
-    def offer(self, name: str, content: bytes | Path) -> str:
-        """Return the key with which :meth:`take` returns a result once; ImageError if pages hold too much."""
-        key = secrets.token_urlsafe(24)
-        with self._lock:
-            self._hold(download=content if isinstance(content, bytes) else b"")
-            self._download = (key, name, content)
+            self._stickers[key] = path, len(content)
         return key
 
-    def take(self, key: str) -> tuple[str, bytes | Path] | None:
-        """Return the name and the content of the result that has this key, once."""
-        with self._lock:
-            if self._download is None or not secrets.compare_digest(self._download[0].encode(), key.encode()):
-                return None
-            _, name, content = self._download
-            self._download = None
-            self._hold()
-        return name, content
+    def layers(self, settings: Settings) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the overlays of settings with their options, for command lines and programs."""
+        return [
+            (choice.name, choices.spelled(choice, lambda key: self.sticker(key).name)) for choice in settings.overlays
+        ]
 
-    def command(self) -> str:
-        """Return the command line that makes the result."""
-        return as_command(self.media, self.threshold, self._layers(), self.model)
+    def export(self, keys: Iterable[str] | None, *, faces_files: bool) -> Export:
+        """Begin to write results, None: of all files; raise OptionError if another export is running."""
+        if any(job.state == "running" for job in self.jobs.values()):
+            raise OptionError("another export is running: wait for it, or cancel it")
+        chosen = list(self.items.values()) if keys is None else [self.items[key] for key in keys]
+        for job in self.jobs.values():
+            job.close()
+        job = Export(chosen, self.files, self._announce, faces_files=faces_files)
+        self.jobs = {job.id: job}
+        threading.Thread(target=job.run, name="studio-export", daemon=True).start()
+        return job
 
-    def python(self) -> str:
-        """Return the Python program that makes the result."""
-        return as_python(self.media, self.threshold, self._layers(), self.model)
+    def take(self, key: str) -> Export | None:
+        """Return the finished export that has this download key, once."""
+        return next((job for job in self.jobs.values() if job.take(key)), None)
 
-    def _layers(self) -> list[tuple[str, dict[str, Any]]]:
-        return [(layer.name, layer.options) for layer in self.layers]
+    def changed(self, item: Item) -> None:
+        """Announce that a file has changed; from any thread."""
+        self._emit(f"item {item.id}", lambda: ("item", item.info()))
+
+    def _announce(self, job: Export) -> None:
+        self._emit(f"job {job.id}", lambda: ("job", job.info()))
+
+    def _emit(self, key: str, event: Callable[[], tuple[str, Any]]) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._put, key, event)
+
+    def _put(self, key: str, event: Callable[[], tuple[str, Any]]) -> None:
+        for stream in self._streams:
+            stream.put(key, event)
+
+    def listen(self) -> Stream:
+        """Return a new stream of events, which begins with the state of all files and jobs."""
+        self._loop = asyncio.get_running_loop()
+        stream = Stream()
+        for item in self.items.values():
+            stream.put(f"item {item.id}", partial(_of_item, item))
+        self._streams.append(stream)
+        return stream
+
+    def leave(self, stream: Stream) -> None:
+        """End a stream of events."""
+        self._streams.remove(stream)
+        self._alone_since, self._grace = time.monotonic(), GRACE_SECONDS
 
     def close(self) -> None:
-        """Delete all files and release the image; may be called twice."""
-        self._files.close()
+        """Delete all files and release the pictures; may be called twice."""
         with self._lock:
-            self.media, self._faces = Media("", (np.zeros((1, 1, 3), np.uint8),)), {}
-            self._stickers, self._download = {}, None
-            self._hold()
+            self.files.close()
+            items, self.items = list(self.items.values()), {}
+            self._stickers, self._overlays = {}, {}
+        for item in items:
+            item.close()
+        for job in self.jobs.values():
+            job.close()
+        self._hold()
+        for stream in self._streams:
+            stream.put("bye", lambda: ("bye", {}))
+
+
+def _of_item(item: Item) -> tuple[str, Any]:
+    return "item", item.info()

@@ -1,4 +1,4 @@
-"""The command line and the Python program that reproduce what a page shows."""
+"""The command line and the Python program that make the same result as the page."""
 
 from __future__ import annotations
 
@@ -6,34 +6,52 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrfd_trt._engine.plan import is_engine_file, is_model_path
-from scrfd_trt._studio.uploads import Media, output_suffix, tracking_options
+from scrfd_trt._image_files.write import is_writable
+from scrfd_trt._looks import MIN_FACE, ROTATIONS
+from scrfd_trt._studio.settings import ANONYMIZE, THRESHOLDS, Settings
 from scrfd_trt.models import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from scrfd_trt._studio.photos import Photo
 
 Layers = Sequence[tuple[str, Mapping[str, Any]]]
 
 
-def as_command(media: Media, threshold: float, layers: Layers, model: str = DEFAULT_MODEL) -> str:
-    """Return a command line; empty without overlays."""
-    if not layers:
-        return ""
-    words = ["scrfd-trt", "overlay", _not_an_option(media.name)]
-    for name, options in layers:
-        words += ["--overlay", overlay_spec(name, options)]
-    if model != DEFAULT_MODEL:
-        words += ["--model", model]
-    words += ["--threshold", f"{threshold:g}", "-o", _not_an_option(_command_output_name(media))]
-    return shlex.join(words)
+def command(
+    name: str, settings: Settings, layers: Layers, model: str = DEFAULT_MODEL, *, faces: str = "", output: str = ""
+) -> str:
+    """Return the command line for a file; ``faces`` names a faces file, if it draws from one."""
+    words = ["scrfd-trt", "anonymize" if settings.mode == "hide" else "overlay", _not_an_option(name)]
+    if faces:
+        words += ["--detections", _not_an_option(faces)]
+    if settings.mode == "fun" or settings.overlays != (ANONYMIZE,):
+        for overlay, options in layers:
+            words += ["--overlay", overlay_spec(overlay, options)]
+    if not faces:
+        words += _search_flags(settings)
+        words += ["--model", model] if model != DEFAULT_MODEL else []
+    words += ["-o", _not_an_option(output)] if output else []
+    return wrap_command(words)
 
 
-def wrap_command(command: str) -> str:
-    """Break a command line before its options, for POSIX shells: the page would break it within ``--threshold``."""
+def _search_flags(settings: Settings) -> list[str]:
+    words = []
+    if settings.threshold not in (None, THRESHOLDS[settings.mode]):
+        words += ["--threshold", f"{settings.threshold:g}"]
+    if settings.mode == "hide":
+        return words + ([] if settings.rotations else ["--rotations", "none"])
+    words += ["--min-face", str(MIN_FACE)] if settings.small_faces else []
+    return words + (["--rotations", "all"] if settings.rotations else [])
+
+
+def wrap_command(words: Sequence[str]) -> str:
+    """Return a command line that breaks before its options, for POSIX shells."""
     if os.name == "nt":
-        return command
-    words = [shlex.quote(word) for word in shlex.split(command)]
-    return " ".join(f"\\\n  {word}" if word.startswith("-") else word for word in words)
+        return shlex.join(words)
+    return " ".join(f"\\\n  {word}" if word.startswith("-") else shlex.quote(word) for word in words)
 
 
 def overlay_spec(name: str, options: Mapping[str, Any]) -> str:
@@ -45,25 +63,10 @@ def overlay_spec(name: str, options: Mapping[str, Any]) -> str:
 def _spec_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Path):
-        value = value.name
     text = f"{value:g}" if isinstance(value, float) else str(value)
     if text != text.strip() or "," in text or text[:1] in "\"'":
         return '"' + text.replace('"', '""') + '"'
     return text
-
-
-def output_name(media: Media) -> str:
-    """Return the file name of the result."""
-    stem = Path(media.name).stem or "picture"
-    return f"{stem}-overlay{output_suffix(media.name) if media.is_clip else '.png'}"
-
-
-def _command_output_name(media: Media) -> str:
-    """Return the file name of the command's result; a file of several images keeps its format, which holds them."""
-    name = Path(output_name(media))
-    several = media.truncated and not media.is_clip
-    return str(name.with_suffix(Path(media.name).suffix) if several else name)
 
 
 def _not_an_option(name: str) -> str:
@@ -71,20 +74,18 @@ def _not_an_option(name: str) -> str:
     return f"./{name}" if name.startswith("-") else name
 
 
-def as_python(media: Media, threshold: float, layers: Layers, model: str = DEFAULT_MODEL) -> str:
-    """Return a short program."""
+def draw_lines(layers: Layers) -> list[str]:
+    """Return the lines of a program that make the overlays."""
     calls = [f"    overlays.create({', '.join([repr(name), *_keywords(options)])})," for name, options in layers]
-    draw = ["draw = overlays.Compose(", *calls, ")"] if calls else ["draw = overlays.Compose()"]
-    lines = (_clip_lines if media.is_clip else _image_lines)(media, model, threshold, draw)
-    return "\n".join(lines) + "\n"
+    return ["draw = overlays.Compose(", *calls, ")"] if calls else ["draw = overlays.Compose()"]
 
 
 def _keywords(options: Mapping[str, Any]) -> list[str]:
-    """Return ``name=value``; files without the temporary folder of the page."""
-    return [f"{key}={value.name if isinstance(value, Path) else value!r}" for key, value in options.items()]
+    return [f"{key}={str(value) if isinstance(value, Path) else value!r}" for key, value in options.items()]
 
 
-def _open_detector(model: str, *options: str) -> str:
+def open_detector(model: str, *options: str) -> str:
+    """Return the call that opens the detector."""
     method, words = "", list(options)
     if is_model_path(model):
         method = ".from_engine" if is_engine_file(Path(model)) else ".from_onnx"
@@ -93,31 +94,42 @@ def _open_detector(model: str, *options: str) -> str:
     return f"SCRFDDetector{method}({', '.join(words)})"
 
 
-def _image_lines(media: Media, model: str, threshold: float, draw: list[str]) -> list[str]:
-    return [
+def photo_code(photo: Photo) -> tuple[str, str]:
+    """Return the command line and the program for a photograph."""
+    settings, name, output = photo.settings, photo.name, photo.output_name
+    layers = photo.session.layers(settings)
+    faces = photo.faces_name if photo.needs_faces_file else ""
+    own = is_writable(Path(name).suffix)
+    line = command(name, settings, layers, photo.session.model, faces=faces, output="" if own else output)
+    if faces:
+        imports, found = (
+            ["import json", "from pathlib import Path", ""],
+            [
+                f"entry = json.loads(Path({faces!r}).read_text())",
+                'faces = Detections.from_rows(entry["faces"], entry["image_size"])',
+            ],
+        )
+    else:
+        options = [f"threshold={settings.score:g}"]
+        options += [f"min_face={MIN_FACE}"] if settings.small_faces else []
+        options += [f"rotations={ROTATIONS}"] if settings.rotations else []
+        imports, found = (
+            [],
+            [
+                f"with {open_detector(photo.session.model, *options)} as detector:",
+                f"    faces = detector.detect({name!r})",
+            ],
+        )
+    lines = [
+        *imports,
         "import cv2",
         "",
         "import overlays",
-        "from scrfd_trt import SCRFDDetector",
+        f"from scrfd_trt import {'Detections' if faces else 'SCRFDDetector'}",
         "",
-        *draw,
-        *(["# only the first image of the file"] if media.truncated else []),
-        f"image = cv2.imread({media.name!r})",
-        f"with {_open_detector(model, f'threshold={threshold:g}')} as detector:",
-        "    faces = detector.detect(image)",
-        f"cv2.imwrite({output_name(media)!r}, draw(image, faces))",
+        *draw_lines(layers),
+        f"image = cv2.imread({name!r})",
+        *found,
+        f"cv2.imwrite({output!r}, draw(image, faces))",
     ]
-
-
-def _clip_lines(media: Media, model: str, threshold: float, draw: list[str]) -> list[str]:
-    options = ", ".join(f"{key}={value:g}" for key, value in tracking_options(threshold).items())
-    return [
-        "import overlays",
-        "from scrfd_trt import SCRFDDetector",
-        "from scrfd_trt.video import TrackingOptions, overlay_video",
-        "",
-        *draw,
-        f"tracking = TrackingOptions({options})",
-        f"with {_open_detector(model)} as detector:",
-        f"    overlay_video({media.name!r}, {output_name(media)!r}, detector, draw, tracking=tracking)",
-    ]
+    return line, "\n".join(lines) + "\n"

@@ -151,7 +151,7 @@ def test_error_says_what_to_do(
 ) -> None:
     pytest.importorskip("av")
     if args[0] == "studio":
-        pytest.importorskip("nicegui")
+        pytest.importorskip("wsproto")
     film()
     for name in ("spot.png", "in/a.png", "out/a.png", "spot_anonymized.png"):
         picture(name)

@@ -346,5 +346,5 @@ class TestPreview:
         film()
         monkeypatch.setitem(sys.modules, "scrfd_trt._studio.preview", None)
         ran = run("anonymize", "clip.mp4", "--preview")
-        assert ran.error == '--preview needs nicegui: pip install "scrfd-trt[studio]"'
+        assert ran.error == '--preview needs starlette and uvicorn: pip install "scrfd-trt[studio]"'
         assert not Path("clip_anonymized.mp4").exists()

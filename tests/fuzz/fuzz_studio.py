@@ -1,19 +1,19 @@
-"""The studio on a port of this machine: changed requests and frames, events that no page sends, and changed uploads."""
+"""The studio on a port of this machine: changed requests and frames, garbage for all routes, and changed uploads."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import lru_cache
 from importlib import util
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import fuzz_images
 import fuzz_videos
@@ -24,16 +24,21 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path.append(str(TESTS / "studio"))
 
 
-missing = "" if util.find_spec("nicegui") else "NiceGUI is not installed"
+missing = "" if util.find_spec("starlette") and util.find_spec("wsproto") else "the packages of the studio are missing"
 if not missing:
-    from client import SOCKET, Page, Server
+    from client import Page, Server
 
 SECONDS = 40
 MEBIBYTES = 600
 MAX_UPLOAD = 1 << 20
-FIELDS = ("id", "listener_id", "args", "next_message_id", "request_id", "level", "message", "client_id")
-LOGGED = ExitStack()
-EVENTS = ("event", "handshake", "ack", "log", "javascript_response", "connect", "x")
+ROUTES = [
+    *(("PUT", "settings"), ("POST", "options/check"), ("POST", "exports"), ("POST", "items/1/edits")),
+    *(("PATCH", "items/1"), ("DELETE", "items/x"), ("DELETE", "exports/x"), ("POST", "samples/x")),
+    *(("POST", "stickers"), ("POST", "items")),
+]
+READ = ("picture", "thumbnail", "faces", "code", "faces_file", "timeline", "frame", "frame_faces", "tracks/1/face")
+FIELDS = ("op", "faces", "face", "box", "items", "settings", "name", "options", "reviewed", "faces_files", "overlays")
+NAMES = ("covered", "side", "box", "overlay", "t", "version")
 
 
 class Errors(logging.Handler):
@@ -45,34 +50,30 @@ class Errors(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep an error."""
-        self.lines.append(record.getMessage())
+        self.lines.append(f"{record.getMessage()} {record.exc_info and record.exc_info[1]!r}")
 
 
 @lru_cache
 def studio() -> tuple[Any, Errors]:
     """Start the studio on a thread; return where it listens, and its errors."""
-    from scrfd_trt import SCRFDDetector, samples
+    from scrfd_trt import SCRFDDetector
     from scrfd_trt._studio import server as studio_server
     from scrfd_trt._web.access import Access
 
     detector = SCRFDDetector.from_backend(module_of_tests("cli/spot_network.py").SpotBackend(), threshold=0.05)
-    studio_server.MAX_PAGES = studio_server.MAX_WAITING = 10**6  # each case opens a page, and nobody closes them
     errors = Errors()
     logging.getLogger("scrfd_trt").addHandler(errors)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    application, _ = studio_server.create_application(
-        detector, Access("127.0.0.1", ["127.0.0.1"], port), model="500m_bnkps", max_upload=MAX_UPLOAD
-    )
-    LOGGED.enter_context(studio_server.framework_log())
-    scene = samples.load("group")
-    samples.load = lambda *_: dataclasses.replace(scene, image=scene.image[::16, ::16].copy())  # drawn for each page
-    threading.Thread(target=lambda: studio_server.new_server(application).run(sockets=[listener]), daemon=True).start()
-    server = Server("127.0.0.1", port)
+    made = studio_server.Studio(detector, "500m_bnkps", MAX_UPLOAD)
+    server = studio_server.new_studio_server(made, Access("127.0.0.1", ["127.0.0.1"], port))
+    logging.getLogger().addHandler(logging.NullHandler())
+    threading.Thread(target=lambda: server.run(sockets=[listener]), daemon=True).start()
+    found = Server("127.0.0.1", port)
     for _ in range(200):
         with suppress(OSError):
-            if server.request("/favicon.ico").status:
-                return server, errors
+            if found.request("/").status:
+                return found, errors
         time.sleep(0.05)
     raise AssertionError("the studio did not start")
 
@@ -85,30 +86,33 @@ def samples() -> list[File]:
     body = f"content-type: multipart/form-data; boundary=xx\r\ncontent-length: {len(form)}\r\n\r\n".encode()
     shake = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n"
     shake += "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    frames = b"\x81\x82abcd" + bytes(one ^ two for one, two in zip(b"40", b"ab", strict=True)) + b"\x89\x80abcd"
+    frames = b"\x81\x82abcd" + bytes(one ^ two for one, two in zip(b"{}", b"ab", strict=True)) + b"\x89\x80abcd"
+    page = Page(studio()[0])
+    key = f"x-session: {page.session}\r\n"
     return [
         File("get", f"GET / HTTP/1.1\r\n{head}\r\n".encode()),
-        File("form", f"POST /_nicegui/client/x/upload/1 HTTP/1.1\r\n{head}".encode() + body + form),
-        File("polling", f"GET {SOCKET}&transport=polling&sid=x HTTP/1.1\r\n{head}\r\n".encode()),
-        File("post", f"POST {SOCKET}&transport=polling&sid=x HTTP/1.1\r\n{head}content-length: 2\r\n\r\n40".encode()),
-        File("socket", f"GET {SOCKET}&transport=websocket HTTP/1.1\r\n{head}{shake}".encode() + frames),
+        File("static", f"GET /static/app.js HTTP/1.1\r\n{head}range: bytes=0-\r\n\r\n".encode()),
+        File("form", f"POST /api/items HTTP/1.1\r\n{head}{key}".encode() + body + form),
+        File("edit", f"POST /api/items/1/edits HTTP/1.1\r\n{head}{key}content-length: 2\r\n\r\n{{}}".encode()),
+        File("picture", f"GET /api/items/1/picture?side=9&box=1,2,3,4 HTTP/1.1\r\n{head}{key}\r\n".encode()),
+        File("socket", f"GET /api/live?session={page.session} HTTP/1.1\r\n{head}{shake}".encode() + frames),
         File("chunks", f"POST / HTTP/1.1\r\n{head}transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n".encode()),
         File("download", f"GET /download/x?y=%ff HTTP/1.1\r\n{head}range: bytes=0-\r\ncookie: a=b\r\n\r\n".encode()),
     ]
 
 
 def cases() -> st.SearchStrategy[tuple[str, Any]]:
-    """Return requests, events of a page, values of its controls, and uploads."""
+    """Return requests, values for all routes of a page, queries for its pictures, and uploads."""
     studio()
     garbage = json_values()
-    fields = st.sampled_from(FIELDS)
-    event = st.tuples(st.sampled_from(EVENTS), st.dictionaries(fields, garbage, max_size=5), st.booleans())
+    values = st.one_of(garbage, st.dictionaries(st.sampled_from(FIELDS), garbage, max_size=5))
+    calls = st.tuples(st.sampled_from(ROUTES), values)
+    query = st.dictionaries(st.sampled_from(NAMES), st.text(max_size=12), max_size=4)
     uploads = fuzz_images.samples() + ([] if fuzz_videos.missing else fuzz_videos.samples())
     return st.one_of(
         *[st.tuples(st.just("request"), mutated(samples()))] * 3,
-        st.tuples(st.just("events"), st.lists(event, min_size=1, max_size=8)),
-        st.tuples(st.just("packets"), st.lists(st.text(max_size=20), min_size=1, max_size=5)),
-        st.tuples(st.just("values"), st.lists(garbage, min_size=1, max_size=3)),
+        st.tuples(st.just("calls"), st.lists(calls, min_size=1, max_size=8)),
+        st.tuples(st.just("pictures"), st.lists(st.tuples(st.sampled_from(READ), query), min_size=1, max_size=5)),
         st.tuples(st.just("upload"), mutated([each for each in uploads if len(each.content) < MAX_UPLOAD])),
     )
 
@@ -121,21 +125,21 @@ def check(case: tuple[str, Any]) -> None:
         server.send(content.content.replace(b"PORT", str(server.port).encode()), seconds=3.0)
     else:
         page = Page(server)
-        page.wait_for("faces in")
         if kind == "upload":
-            page.upload(Path(content.name).name, content.content)
-            page.wait_for(f"{content.name}: ", '42["notify"', seconds=30)
-        elif kind == "values":
-            for key, element in list(page.elements.items()):
-                for listener in element.get("events", ()):
-                    for value in content:
-                        page.event(key, listener["type"], value)
-        elif kind == "packets":
-            for text in content:
-                page.post(text)
+            answer = page.upload(Path(content.name).name, content.content)
+            assert answer.status in (201, 422), answer
+            if answer.status == 201:
+                page.wait(json.loads(answer.body)["id"], seconds=30)
         else:
-            for name, fields, is_own in content:
-                page.emit(name, fields | ({"client_id": page.client_id} if is_own else {}))
-    assert server.request("/").status in (200, 503)
+            page.upload("a.pgm", b"P5 8 8 255\n" + bytes(64))
+            for what, value in content:
+                if kind == "calls":
+                    answer = page.call(*what, value)
+                else:
+                    text = "&".join(f"{name}={quote(each)}" for name, each in value.items())
+                    answer = page.call("GET", f"items/1/{what}?{text}")
+                assert answer.status < 500, answer
+        page.call("DELETE", "session")
+    assert server.request("/").status == 200
     found, errors.lines = errors.lines, []
     assert not found, f"the studio logged errors: {json.dumps(found)}"

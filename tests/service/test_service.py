@@ -394,7 +394,7 @@ def test_the_service_needs_no_package_of_the_studio(detector: SCRFDDetector, mon
 
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
-    for name in ("nicegui", "wsproto", "uvicorn.protocols.websockets.wsproto_impl"):
+    for name in ("wsproto", "uvicorn.protocols.websockets.wsproto_impl"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(_app, "LOGGERS", {})
     loaded = []

@@ -1,16 +1,12 @@
-"""A browser's side of the studio: HTTP over sockets, and the Socket.IO messages of a page."""
+"""A browser's side of the studio: HTTP over sockets, and the requests of a page."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import re
 import socket
 import time
-import uuid
 from typing import Any, NamedTuple
-
-SOCKET = "/_nicegui_ws/socket.io/?EIO=4"
 
 
 class Answer(NamedTuple):
@@ -52,7 +48,7 @@ class Server(NamedTuple):
         lines = [f"{method} {path} HTTP/1.1", *(f"{key}: {value}" for key, value in named.items() if value)]
         return self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body or b""), end=False)
 
-    def connect_websocket(self, path: str = f"{SOCKET}&transport=websocket", **headers: str) -> socket.socket | int:
+    def connect_websocket(self, path: str = "/api/live?session=x", **headers: str) -> socket.socket | int:
         """Open a WebSocket; return its connection, or the status of the refusal."""
         named = {"host": self.name, "origin": f"http://{self.name}"} | headers
         named |= {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13"}
@@ -81,74 +77,49 @@ def _read_answer(connection: socket.socket) -> Answer:
 
 
 class Page:
-    """An open page, over HTTP polling."""
+    """An open page: a session and its requests."""
 
     def __init__(self, server: Server, cookie: str = "") -> None:
-        self.server, self.headers = server, {"cookie": cookie}
-        html = server.request("/", **self.headers).body.decode()
-        found = re.search(r"'client_id': '([0-9a-f-]+)'", html)
-        assert found, html[:2000]
-        self.client_id = found[1]
-        opened = self._poll("")
-        self.address = f"&sid={json.loads(opened[0][1:])['sid']}"
-        self.elements: dict[str, Any] = {}
-        self.messages: list[list[Any]] = []
-        self.post("40")
-        shake = {"client_id": self.client_id, "tab_id": str(uuid.uuid4()), "old_tab_id": None}
-        self.emit("handshake", shake | {"document_id": str(uuid.uuid4()), "next_message_id": 0})
+        self.server, self.headers = server, {"cookie": cookie, "origin": f"http://{server.name}"}
+        answer = server.request("/api/session", "POST", b"", **self.headers)
+        assert answer.status == 201, answer
+        self.opened: dict[str, Any] = json.loads(answer.body)
+        self.headers["x_session"] = self.session = self.opened["session"]
 
-    def _poll(self, address: str) -> list[str]:
-        answer = self.server.request(f"{SOCKET}&transport=polling{address}&client_id={self.client_id}", **self.headers)
+    def call(self, method: str, path: str, body: Any = None) -> Answer:
+        """Send a request of the page, with a JSON body if there is one."""
+        data = None if body is None else json.dumps(body).encode()
+        return self.server.request(f"/api/{path}", method, data, content_type="application/json", **self.headers)
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of an answer."""
+        answer = self.call("GET", path)
         assert answer.status == 200, answer
-        return answer.body.decode().split("\x1e")
+        return json.loads(answer.body)
 
-    def post(self, text: str) -> Answer:
-        """Send an Engine.IO packet."""
-        path = f"{SOCKET}&transport=polling{self.address}"
-        origin = {"origin": f"http://{self.server.name}"}
-        return self.server.request(path, "POST", text.encode(), **self.headers, **origin)
-
-    def emit(self, name: str, *values: Any) -> Answer:
-        """Send a Socket.IO event."""
-        return self.post("42" + json.dumps([name, *values]))
-
-    def event(self, element: str, kind: str, value: Any) -> None:
-        """Send an event of an element, as its control does."""
-        listeners = {each["type"]: each["listener_id"] for each in self.elements[element].get("events", ())}
-        message = {"id": int(element), "client_id": self.client_id, "listener_id": listeners[kind]}
-        self.emit("event", message | {"args": [json.dumps(value)]})
-
-    def wait_for(self, *texts: str, seconds: float = 60.0) -> str:
-        """Read messages until one contains one of the texts; return it."""
-        end, seen = time.monotonic() + seconds, ""
-        while time.monotonic() < end:
-            for packet in self._poll(self.address):
-                if packet == "2":
-                    self.post("3")
-                if packet.startswith("42"):
-                    self.messages.append(json.loads(packet[2:]))
-                    if self.messages[-1][0] == "update":
-                        self.elements |= {key: it for key, it in self.messages[-1][1].items() if isinstance(it, dict)}
-                    seen = packet
-                    if any(text in packet for text in texts):
-                        return packet
-        raise AssertionError(f"no message contains {texts}; the last was {seen[:500]}")
-
-    def find(self, tag: str, number: int = 0) -> str:
-        """Return the key of an element with a tag."""
-        return [key for key, element in self.elements.items() if element.get("tag") == tag][number]
-
-    def upload(self, name: str, content: bytes, number: int = 0) -> Answer:
+    def upload(self, name: str, content: bytes, path: str = "items") -> Answer:
         """Upload a file as the page does."""
-        url = [element["props"]["url"] for element in self.elements.values() if "url" in element.get("props", {})][
-            number
-        ]
         head = f'--xx\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
         return self.server.request(
-            url,
+            f"/api/{path}",
             "POST",
             head + content + b"\r\n--xx--\r\n",
             content_type="multipart/form-data; boundary=xx",
-            origin=f"http://{self.server.name}",
             **self.headers,
         )
+
+    def wait(self, item: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Return an item once its search has ended."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found: dict[str, Any] = next(each for each in self.get("items") if each["id"] == item)
+            if found["state"] in ("ready", "failed"):
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"the search has not ended: {found}")
+
+    def add(self, name: str, content: bytes) -> dict[str, Any]:
+        """Upload a file, and return its item once its search has ended."""
+        answer = self.upload(name, content)
+        assert answer.status == 201, answer
+        return self.wait(json.loads(answer.body)["id"])

@@ -1,4 +1,4 @@
-"""``scrfd-trt studio``: the local page to try overlays on."""
+"""``scrfd-trt studio``: the local page to hide faces and to review the result."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def studio(
     device: str = "auto",
     verbose: bool = False,
 ) -> None:
-    """Open a local page to try overlays.
+    """Open a local page to hide faces, review and export.
 
-    Drop an image or a short clip on the page. The page shows the result,
-    which you can download, and the command and Python code to copy. By
+    Drop photographs and clips on the page. It covers their faces; you choose
+    who stays visible, draw faces that were missed, and save the results. By
     default, only this machine can open the page; see --host. Ctrl-C stops
     the studio and deletes its temporary files.
 
@@ -50,9 +50,9 @@ def studio(
     """
     with console.logged(verbose=verbose):
         try:
-            from scrfd_trt._studio.server import serve  # noqa: PLC0415 - nicegui is optional, and slow to import
+            from scrfd_trt._studio.server import serve  # noqa: PLC0415 - starlette is optional
         except ImportError as error:
-            what = f'studio needs nicegui ({one_line(error)}): pip install "scrfd-trt[studio]"'
+            what = f'studio needs starlette and uvicorn ({one_line(error)}): pip install "scrfd-trt[studio]"'
             raise MissingDependencyError(what) from error
         with ExitStack() as stack:
             listeners = [stack.enter_context(listener) for listener in listen(host, port)]

@@ -1,0 +1,595 @@
+"""Photographs: found faces in stages, what a person changes, and pictures of the result."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import overlays
+from scrfd_trt import samples
+from scrfd_trt._detections import Detections
+from scrfd_trt._doubtful import find_dropped
+from scrfd_trt._formats import json_faces
+from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files.write import is_writable, storable, write_image
+from scrfd_trt._looks import MIN_FACE, ROTATIONS
+from scrfd_trt._nms import pairwise_iou
+from scrfd_trt._studio.settings import Settings, warnings
+from scrfd_trt._studio.snippets import photo_code
+from scrfd_trt._studio.uploads import Image, jpeg, open_picture, shrink
+from scrfd_trt.errors import ClosedError, ImageError, OptionError, ScrfdError
+from scrfd_trt.video._selection import upright_landmarks
+
+if TYPE_CHECKING:
+    from scrfd_trt._studio.session import Session
+
+DECODED_BYTES = 512 * 2**20  # of decoded photographs of all pages; at least one is kept
+SAME_FACE = 0.4  # intersection over union of two finds of one face
+MAX_EDITS, MAX_DRAWN = 1000, 500
+MIN_BOX = 4.0  # sides in pixels of a box that is drawn
+PATCH_SIDE, MAX_PATCHES = 1024, 24
+"""Longest side of a patch in pixels, and their number; where more changes, the page loads the picture again."""
+MAX_PATCHED = 0.5  # share of the picture
+NO_FACE = "there is no such face any more"
+THUMBNAIL_MARGIN = 0.7  # what a thumbnail of an overlay shows around the face, in sides of its box
+Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
+
+
+class Face(NamedTuple):
+    """A face, detected or drawn."""
+
+    id: int
+    box: tuple[float, ...]
+    score: float
+    landmarks: NDArray[np.float32] | None = None
+    dropped: bool = False  # whether a second look doubts it
+    drawn: bool = False
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What a person has changed."""
+
+    choices: Mapping[int, bool] = field(default_factory=dict)  # covered or not, by face
+    drawn: tuple[Face, ...] = ()
+    replaced: frozenset[int] = frozenset()  # detected faces in whose place a drawn one is
+
+
+class Decoded:
+    """A photograph in memory, and the picture with its faces covered."""
+
+    def __init__(self, frame: ImageFrame) -> None:
+        self.frame, self.visible = frame, frame.visible()
+        self.covered: Image | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, with the covered picture."""
+        return 2 * self.visible.nbytes + (0 if self.frame.alpha is None else self.frame.pixels.nbytes)
+
+
+class DecodedPhotos:
+    """The photographs that were used last. Thread-safe."""
+
+    def __init__(self, limit: int = DECODED_BYTES) -> None:
+        self._limit, self._lock = limit, threading.Lock()
+        self._kept: OrderedDict[Photo, Decoded] = OrderedDict()
+
+    def get(self, photo: Photo, decode: Callable[[], ImageFrame]) -> Decoded:
+        """Return a photograph, decoded if it is not in memory."""
+        with self._lock:
+            if found := self._kept.get(photo):
+                self._kept.move_to_end(photo)
+                return found
+        with DECODING:
+            found = Decoded(decode())
+        with self._lock:
+            self._kept[photo] = found
+            while len(self._kept) > 1 and sum(each.nbytes for each in self._kept.values()) > self._limit:
+                self._kept.popitem(last=False)
+        return found
+
+    def peek(self, photo: Photo) -> Decoded | None:
+        """Return a photograph if it is in memory."""
+        with self._lock:
+            return self._kept.get(photo)
+
+    def drop(self, photo: Photo) -> None:
+        """Forget a photograph."""
+        with self._lock:
+            self._kept.pop(photo, None)
+
+
+DECODING = threading.BoundedSemaphore(2)  # decoding takes several times the memory of what is held afterwards
+decoded_photos = DecodedPhotos()
+
+
+class Photo:
+    """A photograph of a page. Thread-safe."""
+
+    kind = "photo"
+
+    def __init__(self, session: Session, key: str, name: str, content: bytes, settings: Settings) -> None:
+        self.session, self.id, self.name, self.settings = session, key, name, settings
+        self._opened = open_picture(name, content)
+        self._content_size = len(content)
+        self.reviewed = False
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self.state, self._step, self._error = "opening", "Opening", ""
+        self.version, self._is_known = 0, False  # whether any look has ended
+        self._faces: list[Face] = []
+        self._found = Detections.empty(self._opened.file.size)
+        self._has_landmarks = True
+        self._next_id = 1
+        self._stage, self._searched, self._search = 0, (), settings.search
+        self._history, self._at = [Edits()], 0
+        self._reach: dict[tuple[int, tuple[float, ...]], Box | None] = {}
+        self._thumbnails: dict[Any, bytes] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file, which stays in memory."""
+        return self._content_size
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self._opened.file.size
+
+    @property
+    def edits(self) -> Edits:
+        """What a person has changed so far."""
+        return self._history[self._at]
+
+    # -- searching ---------------------------------------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """Search with the next stage: a single look, then small and turned faces, then doubtful ones again.
+
+        Returns whether another stage follows; raises ImageError if the file is damaged.
+        """
+        with self._lock:
+            search, stage = self.settings.search, self._stage
+            if self._search != search:
+                stage, self._search = 0, search
+            self.state, self._step = "looking", STEPS[stage]
+        self.session.changed(self)
+        image = self._decoded().visible
+        threshold, small, turned = search
+        detector = self.session.detector
+        full = detector._looking(MIN_FACE if small else None, ROTATIONS if turned else ())
+        if stage == 0:
+            found = detector._looking(None, ()).detect(image, threshold=threshold)
+            following = 1 if small or turned else 2
+        elif stage == 1:
+            found, following = full.detect(image, threshold=threshold), 2
+        else:
+            with self._lock:
+                found = self._found
+            following = 3
+        dropped = find_dropped(full, image, found) if stage == 2 else np.zeros(len(found), bool)
+        with self._lock:
+            if self.session.closed:
+                raise ClosedError("the page was closed")
+            if self._search != self.settings.search:  # the settings have changed meanwhile
+                return True
+            self._found, self._stage = found, following
+            self._take(found, dropped)
+            is_last = following > 2
+            self.state, self._step = ("ready", "") if is_last else ("looking", STEPS[following])
+            self._changed.notify_all()
+        self.session.changed(self)
+        return not is_last
+
+    def _take(self, found: Detections, dropped: NDArray[np.bool_]) -> None:
+        """Replace the detected faces; those that were there keep their ids, and those with a person's choice stay."""
+        before = [face for face in self._faces if not face.drawn]
+        shared = pairwise_iou(np.array([face.box for face in before], np.float32).reshape(-1, 4), found.boxes)
+        ids: dict[int, int] = {}
+        for at in np.argsort(-shared, axis=None).tolist() if shared.size else ():
+            old, new = divmod(at, len(found))
+            if shared[old, new] < SAME_FACE:
+                break
+            if new not in ids and before[old].id not in ids.values():
+                ids[new] = before[old].id
+        faces = []
+        for row in range(len(found)):
+            if row not in ids:
+                ids[row], self._next_id = self._next_id, self._next_id + 1
+            points = None if found.landmarks is None else found.landmarks[row]
+            box = tuple(found.boxes[row].tolist())
+            faces.append(Face(ids[row], box, float(found.scores[row]), points, bool(dropped[row])))
+        kept = {key for edits in self._history for key in edits.choices} - set(ids.values())
+        self._has_landmarks, self._is_known = found.landmarks is not None, True
+        self._faces = faces + [face for face in before if face.id in kept]
+        self._invalidate()
+
+    def fail(self, reason: str) -> None:
+        """Note why the photograph cannot be searched."""
+        with self._lock:
+            self.state, self._step, self._error = "failed", "", reason
+            self._changed.notify_all()
+        self.session.changed(self)
+
+    def wait(self, stopped: Callable[[], bool]) -> None:
+        """Wait until all stages have ended; raise ImageError if one has failed."""
+        with self._lock:
+            while self.state not in ("ready", "failed") and not stopped():
+                self._changed.wait(0.2)
+            if self.state == "failed":
+                raise ImageError(self._error)
+
+    def set_settings(self, settings: Settings) -> bool:
+        """Replace the settings; return whether faces have to be searched again."""
+        with self._lock:
+            self.settings = settings
+            self._invalidate()
+            if self.state == "failed" or settings.search == self._search:
+                return False
+            is_idle = self.state == "ready"
+            self.state = "looking"
+            self._stage = 0
+            return is_idle
+
+    def _invalidate(self) -> None:
+        """Draw the covered picture anew when it is asked for next."""
+        self.version += 1 if self._is_known else 0
+        self._thumbnails, self._reach = {}, {}
+        if found := decoded_photos.peek(self):
+            found.covered = None
+
+    # -- faces and edits ---------------------------------------------------------------------------------------------
+
+    def is_covered(self, face: Face) -> bool:
+        """Return whether a face is covered."""
+        return self.edits.choices.get(face.id, not face.dropped)
+
+    def _all(self) -> list[Face]:
+        edits = self.edits
+        return [face for face in self._faces if face.id not in edits.replaced] + list(edits.drawn)
+
+    def covered(self) -> list[Face]:
+        """Return the covered faces, by descending score."""
+        return sorted((face for face in self._all() if self.is_covered(face)), key=lambda face: -face.score)
+
+    def detections(self, faces: Sequence[Face], origin: tuple[int, int] = (0, 0), size: Any = None) -> Detections:
+        """Return faces as an overlay takes them, in pixels from an origin on."""
+        offset = np.array(origin, np.float32)
+        boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4) - np.tile(offset, 2)
+        points = None
+        if self._has_landmarks:
+            upright = upright_landmarks(boxes.astype(np.float64)).astype(np.float32)
+            own = [None if face.landmarks is None else face.landmarks - offset for face in faces]
+            points = np.array([upright[row] if each is None else each for row, each in enumerate(own)], np.float32)
+            points = points.reshape(-1, 5, 2)
+        return Detections(boxes, [face.score for face in faces], points, image_size=size or self.size)
+
+    def faces(self) -> dict[str, Any]:
+        """Return all faces in reading order."""
+        with self._lock:
+            return {"version": self.version, "faces": [self._as_dict(face) for face in _reading_order(self._all())]}
+
+    def _as_dict(self, face: Face) -> dict[str, Any]:
+        return {
+            "id": face.id,
+            "box": [round(side, 2) for side in face.box],
+            "score": None if face.drawn else round(face.score, 3),
+            "origin": "drawn" if face.drawn else "detector",
+            "covered": self.is_covered(face),
+            "doubtful": self._is_doubtful(face),
+        }
+
+    def _is_doubtful(self, face: Face) -> bool:
+        return face.dropped and face.id not in self.edits.choices
+
+    def edit(self, operation: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply an edit; return the faces and the parts of the covered picture that changed.
+
+        Raises OptionError for an edit that is not possible.
+        """
+        with self._lock:
+            before = {face.id: face for face in self.covered()}
+            name = operation.get("op")
+            if name in ("undo", "redo"):
+                self._at = min(max(self._at + (1 if name == "redo" else -1), 0), len(self._history) - 1)
+            else:
+                edits = Edits() if name == "reset" else self._edited(name, operation)
+                if len(self._history) > MAX_EDITS:
+                    del self._history[0]
+                    self._at -= 1
+                self._history, self._at = [*self._history[: self._at + 1], edits], self._at + 1
+            after = {face.id: face for face in self.covered()}
+            changed = [face for key, face in before.items() if after.get(key) != face]
+            changed += [face for key, face in after.items() if before.get(key) != face]
+            self.version += 1
+            self._thumbnails = {}
+            patches = self._patches(changed)
+            more = {"patches": patches or [], "redraw": patches is None, **self._undo_info()}
+            answer = {**self.faces(), **more}
+        self.session.changed(self)
+        return answer
+
+    def _undo_info(self) -> dict[str, bool]:
+        return {"can_undo": self._at > 0, "can_redo": self._at < len(self._history) - 1}
+
+    def _edited(self, name: Any, operation: Mapping[str, Any]) -> Edits:
+        edits, known = self.edits, {face.id: face for face in self._all()}
+        if name in ("cover", "uncover"):
+            keys = operation.get("faces")
+            if not isinstance(keys, list) or not all(key in known for key in keys if isinstance(key, int)):
+                raise OptionError(NO_FACE)
+            return replace(edits, choices={**edits.choices, **dict.fromkeys(keys, name == "cover")})
+        if name == "add":
+            if len(edits.drawn) >= MAX_DRAWN:
+                raise OptionError(f"at most {MAX_DRAWN} faces can be drawn")
+            return replace(edits, drawn=(*edits.drawn, self._drawn(operation.get("box"))))
+        face = known.get(operation.get("face", 0)) if isinstance(operation.get("face"), int) else None
+        if name not in ("move", "remove"):
+            raise OptionError("there is no such edit")
+        if face is None:
+            raise OptionError(NO_FACE)
+        if name == "remove":
+            if not face.drawn:
+                raise OptionError("only a drawn face can be removed; leave this one visible")
+            return replace(edits, drawn=tuple(each for each in edits.drawn if each.id != face.id))
+        moved = self._drawn(operation.get("box"))
+        if face.drawn:
+            return replace(
+                edits, drawn=tuple(moved._replace(id=face.id) if each is face else each for each in edits.drawn)
+            )
+        choices = {**edits.choices, moved.id: self.is_covered(face)}
+        return Edits(choices, (*edits.drawn, moved), edits.replaced | {face.id})
+
+    def _drawn(self, box: Any) -> Face:
+        """Return a face that a person drew; raise OptionError if its box is none, or lies outside of the picture."""
+        is_box = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+        if not is_box or not np.isfinite(np.array(box, np.float64)).all():
+            raise OptionError("a face is drawn as a box of x1, y1, x2, y2")
+        width, height = self.size
+        limits = (width, height, width, height)
+        sides = [round(min(max(float(side), 0.0), float(limit)), 2) for side, limit in zip(box, limits, strict=True)]
+        x1, y1, x2, y2 = sides
+        if x2 - x1 < MIN_BOX or y2 - y1 < MIN_BOX:
+            raise OptionError(f"the box is too small: draw at least {MIN_BOX:g} pixels inside the picture")
+        self._next_id += 1
+        exact = tuple(np.array(sides, np.float32).tolist())
+        return Face(self._next_id - 1, exact, 1.0, drawn=True)
+
+    # -- pictures ----------------------------------------------------------------------------------------------------
+
+    def _decoded(self) -> Decoded:
+        if self.session.closed:
+            raise ClosedError("the page was closed")
+        return decoded_photos.get(self, lambda: next(self._opened.file.frames()))
+
+    def picture(self, *, covered: bool, side: int | None, box: Box | None = None) -> bytes:
+        """Return the photograph, or a part of it, as JPEG; raise ImageError if its faces are not known yet."""
+        with self._lock:
+            image = self._covered_picture() if covered else self._decoded().visible
+        if box is not None:
+            image = image[max(box[1], 0) : max(box[3], 0), max(box[0], 0) : max(box[2], 0)]
+            if not image.size:
+                raise OptionError("the box lies outside of the picture")
+        return jpeg(image, side)
+
+    def _covered_picture(self) -> Image:
+        if not self._is_known:
+            raise ImageError("the faces of this picture are not known yet")
+        found = self._decoded()
+        if found.covered is None:
+            found.covered = self._draw(found)
+        return found.covered
+
+    def _draw(self, found: Decoded) -> Image:
+        return self.session.overlay(self.settings)(found.visible, self.detections(self.covered()))
+
+    def _patches(self, changed: Sequence[Face]) -> list[dict[str, Any]] | None:
+        """Draw the parts of the covered picture again in which faces changed; None if that is most of it."""
+        found = self._decoded()
+        boxes = [self._reach_of(face) for face in changed]
+        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in boxes if box is not None]
+        if None in boxes or len(boxes) > MAX_PATCHES or sum(areas) > MAX_PATCHED * self.size[0] * self.size[1]:
+            found.covered = None
+            return None
+        parts = list(dict.fromkeys(box for box in boxes if box is not None and box[2] > box[0] and box[3] > box[1]))
+        patches = []
+        for part in parts:
+            x1, y1, x2, y2 = part
+            drawn = self._draw_part(found, part)
+            if drawn is None:
+                found.covered = None
+                return None
+            if found.covered is not None:
+                found.covered[y1:y2, x1:x2] = drawn
+            data = base64.b64encode(jpeg(drawn, PATCH_SIDE, 92)).decode()
+            patches.append({"box": [x1, y1, x2, y2], "image": f"data:image/jpeg;base64,{data}"})
+        return patches
+
+    def _draw_part(self, found: Decoded, part: Box) -> Image | None:
+        """Return a part of the covered picture, drawn with the faces that reach into it; None if that is not known."""
+        faces, reached = [], [part]
+        for face in self.covered():
+            box = self._reach_of(face)
+            if box is None:
+                return None
+            if box[0] < part[2] and part[0] < box[2] and box[1] < part[3] and part[1] < box[3]:
+                faces.append(face)
+                reached.append(box)
+        low, high = zip(*((box[:2], box[2:]) for box in reached), strict=True)
+        (x1, y1), (x2, y2) = map(min, zip(*low, strict=True)), map(max, zip(*high, strict=True))
+        canvas = np.ascontiguousarray(found.visible[y1:y2, x1:x2])
+        drawn = self.session.overlay(self.settings)(canvas, self.detections(faces, (x1, y1), (x2 - x1, y2 - y1)))
+        return drawn[part[1] - y1 : part[3] - y1, part[0] - x1 : part[2] - x1]
+
+    def _reach_of(self, face: Face) -> Box | None:
+        """Return the part of the picture that the overlays of a face read and change; None if that may be all of it."""
+        key = face.id, face.box
+        if key not in self._reach:
+            overlay, one = self.session.overlay(self.settings), self.detections([face])
+            boxes = [overlay.changed_boxes(one), overlay.used_boxes(one)]
+            known = np.concatenate([each for each in boxes if each is not None] or [np.empty((0, 4))])
+            reach: Box | None = None
+            if boxes[0] is not None:
+                low = np.floor(known[:, :2]).min(axis=0, initial=0 if not len(known) else np.inf)
+                high = np.ceil(known[:, 2:]).max(axis=0, initial=0 if not len(known) else -np.inf)
+                x1, y1 = np.clip(low, 0, self.size).astype(int).tolist()
+                x2, y2 = np.clip(high, 0, self.size).astype(int).tolist()
+                reach = x1, y1, x2, y2
+            self._reach[key] = reach
+        return self._reach[key]
+
+    def thumbnail(self, overlay: str | None, side: int) -> bytes:
+        """Return a small covered picture, or an overlay on a crop of the best face."""
+        with self._lock:
+            kept = self._thumbnails.get((overlay, side))
+            if kept is None:
+                if overlay is None:
+                    kept = self.picture(covered=self._is_known, side=side)
+                else:
+                    kept = jpeg(self._sample_of(overlay, side))
+                self._thumbnails[overlay, side] = kept
+            return kept
+
+    def _sample_of(self, overlay: str, side: int) -> Image:
+        """Return a square picture of the best face with an overlay; of a drawn face if there is none."""
+        best = max(self._faces, key=lambda face: face.score * (face.box[2] - face.box[0]) ** 0.5, default=None)
+        if best is None:
+            return drawn_sample(overlay, side)
+        return draw_sample(overlay, self._decoded().visible, self.detections([best]), side)
+
+    # -- results -----------------------------------------------------------------------------------------------------
+
+    @property
+    def output_name(self) -> str:
+        """The name of the result."""
+        path = Path(self.name)
+        suffix = path.suffix if is_writable(path.suffix) else ".png"
+        return f"{path.stem}{'_anonymized' if self.settings.mode == 'hide' else '_overlay'}{suffix}"
+
+    @property
+    def faces_name(self) -> str:
+        """The name of the faces file."""
+        return f"{Path(self.name).stem}.faces.jsonl"
+
+    def write(self, path: Path, progress: Callable[[float, float | None, str], None]) -> None:
+        """Write the result as the command line does; raise ScrfdError if that fails."""
+        progress(0, 1, "drawing")
+        with self._lock:
+            frame, drawn = self._decoded().frame, self._draw(self._decoded())
+        color, kept = self._opened.file.color, storable(self._opened.metadata, path.suffix)
+        with path.open("wb") as file:
+            write_image(file, [frame.drawn_on(drawn)], path.suffix, color=color, metadata=kept)
+
+    def write_faces(self, path: Path) -> None:
+        """Write the covered faces as ``detect`` does, for ``anonymize --detections``."""
+        with self._lock:
+            threshold, small, turned = self.settings.search
+            looks = {"min_face": MIN_FACE if small else None, "rotations": ROTATIONS if turned else ()}
+            head = {"image": self.name, "threshold": threshold, **{key: each for key, each in looks.items() if each}}
+            faces = json_faces(self.detections(self.covered()))
+            text = json.dumps({**head, "image_size": self.size})
+        path.write_text(f'{text[:-1]}, "faces": {faces}}}\n', encoding="utf-8")
+
+    @property
+    def needs_faces_file(self) -> bool:
+        """Whether the command line finds other faces than the covered ones."""
+        no_command_line = self.settings.mode == "hide" and not self.settings.small_faces
+        return self.edits != Edits() or no_command_line
+
+    def code(self) -> tuple[str, str]:
+        """Return the command line and the program that make the result."""
+        return photo_code(self)
+
+    def info(self) -> dict[str, Any]:
+        """Return the state as the page gets it."""
+        with self._lock:
+            faces = self._all()
+            return {
+                "id": self.id,
+                "name": self.name,
+                "kind": self.kind,
+                "width": self.size[0],
+                "height": self.size[1],
+                "state": self.state,
+                "step": self._step,
+                "progress": self._stage / 3 if self.state == "looking" else None,
+                "error": self._error or None,
+                "reviewed": self.reviewed,
+                "faces": len(faces),
+                "doubts": sum(map(self._is_doubtful, faces)),
+                "version": self.version,
+                "settings": self.settings.model_dump(mode="json"),
+                **self._undo_info(),
+                "notes": self._notes(),
+            }
+
+    def _notes(self) -> list[str]:
+        notes = [f"{line[:1].upper()}{line[1:]}." for line in self._opened.file.notes]
+        if self._opened.file.count > 1:
+            what = "frame" if self._opened.file.is_animation else "page"
+            notes.append(f"The file has {self._opened.file.count} {what}s. The studio shows and saves the first.")
+        with suppress(ScrfdError):
+            notes += warnings(self.session.overlay(self.settings))
+        return notes
+
+    def close(self) -> None:
+        """Release the pictures."""
+        decoded_photos.drop(self)
+
+
+STEPS = ("Looking for faces", "Looking for small and turned faces", "Looking again at doubtful faces", "")
+
+
+def _reading_order(faces: Sequence[Face]) -> list[Face]:
+    """Return faces line by line; a line has the faces whose middle lies within the height of its first one."""
+    left = sorted(faces, key=lambda face: face.box[1] + face.box[3])
+    lines: list[list[Face]] = []
+    for face in left:
+        if lines and face.box[1] + face.box[3] < 2 * lines[-1][0].box[3]:
+            lines[-1].append(face)
+        else:
+            lines.append([face])
+    return [face for line in lines for face in sorted(line, key=lambda face: face.box[0])]
+
+
+@lru_cache(64)
+def drawn_sample(overlay: str, side: int) -> Image:
+    """Return an overlay on a drawn face."""
+    scene = samples.load("group")
+    return draw_sample(overlay, scene.image, scene.faces[0:1], side)
+
+
+def draw_sample(overlay: str, image: Image, face: Detections, side: int) -> Image:
+    """Return a square picture of a face with an overlay, without it if the overlay requires options."""
+    x1, y1, x2, y2 = face.boxes[0].tolist()
+    reach = (0.5 + THUMBNAIL_MARGIN) * max(x2 - x1, y2 - y1, 8.0)
+    reach = min(reach, *(each / 2 for each in face.image_size))
+    left, top = (
+        round(min(max(middle - reach, 0.0), limit - 2 * reach))
+        for middle, limit in zip(((x1 + x2) / 2, (y1 + y2) / 2), face.image_size, strict=True)
+    )
+    crop = image[top : top + round(2 * reach), left : left + round(2 * reach)]
+    scale = side / max(crop.shape[:2])
+    crop = shrink(crop, side) if scale < 1 else np.ascontiguousarray(crop)
+    scale = min(scale, 1.0)
+    points = None if face.landmarks is None else (face.landmarks - (left, top)) * scale
+    boxes = (face.boxes - (left, top, left, top)) * scale
+    small = Detections(boxes, face.scores, points, image_size=crop.shape[1::-1])
+    try:
+        return overlays.create(overlay)(crop, small)
+    except ScrfdError:
+        if overlay not in overlays.names():
+            raise
+        return crop
