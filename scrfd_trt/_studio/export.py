@@ -145,6 +145,11 @@ class Export:
         """The name of the download."""
         return self.results[0][0] if len(self.results) == 1 else ZIP_NAME
 
+    @property
+    def nbytes(self) -> int | None:
+        """The size of the download; None if it is not known before the end."""
+        return self.results[0][1].stat().st_size if len(self.results) == 1 else None
+
     def content(self) -> Iterator[bytes]:
         """Yield the download, and delete the files at its end."""
         try:

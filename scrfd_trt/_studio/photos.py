@@ -37,10 +37,13 @@ if TYPE_CHECKING:
 DECODED_BYTES = 512 * 2**20  # of decoded photographs of all pages; at least one is kept
 SAME_FACE = 0.4  # intersection over union of two finds of one face
 MAX_EDITS, MAX_DRAWN = 1000, 500
+MAX_COORDINATE = 1e7
 MIN_BOX = 4.0  # sides in pixels of a box that is drawn
 PATCH_SIDE, MAX_PATCHES = 1024, 24
 """Longest side of a patch in pixels, and their number; where more changes, the page loads the picture again."""
 MAX_PATCHED = 0.5  # share of the picture
+NEAR = 32  # pixels by which overlays may reach further than in proportion to the face
+MAX_THUMBNAILS = 64
 NO_FACE = "there is no such face any more"
 THUMBNAIL_MARGIN = 0.7  # what a thumbnail of an overlay shows around the face, in sides of its box
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
@@ -124,7 +127,7 @@ class Photo:
         self.session, self.id, self.name, self.settings = session, key, name, settings
         self._opened = open_picture(name, content)
         self._content_size = len(content)
-        self.reviewed = False
+        self.reviewed = self._closed = False
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self.state, self._step, self._error = "opening", "Opening", ""
@@ -136,6 +139,7 @@ class Photo:
         self._stage, self._searched, self._search = 0, (), settings.search
         self._history, self._at = [Edits()], 0
         self._reach: dict[tuple[int, tuple[float, ...]], Box | None] = {}
+        self._spread = 0.5  # how far the overlays reach beyond a box, as a share of its longer side
         self._thumbnails: dict[Any, bytes] = {}
 
     @property
@@ -181,8 +185,8 @@ class Photo:
             following = 3
         dropped = find_dropped(full, image, found) if stage == 2 else np.zeros(len(found), bool)
         with self._lock:
-            if self.session.closed:
-                raise ClosedError("the page was closed")
+            if self._closed:
+                raise ClosedError("the file was removed")
             if self._search != self.settings.search:  # the settings have changed meanwhile
                 return True
             self._found, self._stage = found, following
@@ -246,7 +250,7 @@ class Photo:
     def _invalidate(self) -> None:
         """Draw the covered picture anew when it is asked for next."""
         self.version += 1 if self._is_known else 0
-        self._thumbnails, self._reach = {}, {}
+        self._thumbnails, self._reach, self._spread = {}, {}, 0.5
         if found := decoded_photos.peek(self):
             found.covered = None
 
@@ -306,16 +310,18 @@ class Photo:
                 self._at = min(max(self._at + (1 if name == "redo" else -1), 0), len(self._history) - 1)
             else:
                 edits = Edits() if name == "reset" else self._edited(name, operation)
-                if len(self._history) > MAX_EDITS:
-                    del self._history[0]
-                    self._at -= 1
-                self._history, self._at = [*self._history[: self._at + 1], edits], self._at + 1
+                if edits != self.edits:
+                    self._history = [*self._history[: self._at + 1], edits][-MAX_EDITS:]
+                    self._at = len(self._history) - 1
             after = {face.id: face for face in self.covered()}
             changed = [face for key, face in before.items() if after.get(key) != face]
             changed += [face for key, face in after.items() if before.get(key) != face]
             self.version += 1
             self._thumbnails = {}
-            patches = self._patches(changed)
+            try:
+                patches = self._patches(changed)
+            except ScrfdError:  # an overlay fails; the answer to the next request of the picture says why
+                patches = None
             more = {"patches": patches or [], "redraw": patches is None, **self._undo_info()}
             answer = {**self.faces(), **more}
         self.session.changed(self)
@@ -328,14 +334,15 @@ class Photo:
         edits, known = self.edits, {face.id: face for face in self._all()}
         if name in ("cover", "uncover"):
             keys = operation.get("faces")
-            if not isinstance(keys, list) or not all(key in known for key in keys if isinstance(key, int)):
+            if not isinstance(keys, list) or not all(type(key) is int and key in known for key in keys):
                 raise OptionError(NO_FACE)
             return replace(edits, choices={**edits.choices, **dict.fromkeys(keys, name == "cover")})
         if name == "add":
             if len(edits.drawn) >= MAX_DRAWN:
                 raise OptionError(f"at most {MAX_DRAWN} faces can be drawn")
             return replace(edits, drawn=(*edits.drawn, self._drawn(operation.get("box"))))
-        face = known.get(operation.get("face", 0)) if isinstance(operation.get("face"), int) else None
+        key = operation.get("face")
+        face = known.get(key) if type(key) is int else None
         if name not in ("move", "remove"):
             raise OptionError("there is no such edit")
         if face is None:
@@ -354,8 +361,8 @@ class Photo:
 
     def _drawn(self, box: Any) -> Face:
         """Return a face that a person drew; raise OptionError if its box is none, or lies outside of the picture."""
-        is_box = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
-        if not is_box or not np.isfinite(np.array(box, np.float64)).all():
+        is_box = isinstance(box, list) and len(box) == 4
+        if not is_box or not all(type(side) in (int, float) and abs(side) < MAX_COORDINATE for side in box):
             raise OptionError("a face is drawn as a box of x1, y1, x2, y2")
         width, height = self.size
         limits = (width, height, width, height)
@@ -370,8 +377,8 @@ class Photo:
     # -- pictures ----------------------------------------------------------------------------------------------------
 
     def _decoded(self) -> Decoded:
-        if self.session.closed:
-            raise ClosedError("the page was closed")
+        if self._closed:
+            raise ClosedError("the file was removed")
         return decoded_photos.get(self, lambda: next(self._opened.file.frames()))
 
     def picture(self, *, covered: bool, side: int | None, box: Box | None = None) -> bytes:
@@ -419,13 +426,16 @@ class Photo:
 
     def _draw_part(self, found: Decoded, part: Box) -> Image | None:
         """Return a part of the covered picture, drawn with the faces that reach into it; None if that is not known."""
-        faces, reached = [], [part]
-        for face in self.covered():
-            box = self._reach_of(face)
+        covered, faces, reached = self.covered(), [], [part]
+        boxes = np.array([face.box for face in covered]).reshape(-1, 4)
+        margin = 2 * self._spread * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) + NEAR
+        near = (boxes[:, :2] - margin[:, None] < part[2:]) & (boxes[:, 2:] + margin[:, None] > part[:2])
+        for row in np.flatnonzero(near.all(axis=1)).tolist():
+            box = self._reach_of(covered[row])
             if box is None:
                 return None
             if box[0] < part[2] and part[0] < box[2] and box[1] < part[3] and part[1] < box[3]:
-                faces.append(face)
+                faces.append(covered[row])
                 reached.append(box)
         low, high = zip(*((box[:2], box[2:]) for box in reached), strict=True)
         (x1, y1), (x2, y2) = map(min, zip(*low, strict=True)), map(max, zip(*high, strict=True))
@@ -447,6 +457,8 @@ class Photo:
                 x1, y1 = np.clip(low, 0, self.size).astype(int).tolist()
                 x2, y2 = np.clip(high, 0, self.size).astype(int).tolist()
                 reach = x1, y1, x2, y2
+                side, beyond = max(face.box[2] - face.box[0], face.box[3] - face.box[1]), np.array(face.box) - reach
+                self._spread = max(self._spread, float(np.abs(beyond).max()) / max(side, 1.0))
             self._reach[key] = reach
         return self._reach[key]
 
@@ -459,6 +471,8 @@ class Photo:
                     kept = self.picture(covered=self._is_known, side=side)
                 else:
                     kept = jpeg(self._sample_of(overlay, side))
+                if len(self._thumbnails) >= MAX_THUMBNAILS:
+                    self._thumbnails = {}
                 self._thumbnails[overlay, side] = kept
             return kept
 
@@ -546,7 +560,9 @@ class Photo:
 
     def close(self) -> None:
         """Release the pictures."""
-        decoded_photos.drop(self)
+        with self._lock:
+            self._closed = True
+            decoded_photos.drop(self)
 
 
 STEPS = ("Looking for faces", "Looking for small and turned faces", "Looking again at doubtful faces", "")

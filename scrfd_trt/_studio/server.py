@@ -314,12 +314,14 @@ def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
         return Response(status_code=204)
 
     async def download(request: Request) -> Response:
-        key = request.path_params["key"]
-        job = next((job for each in list(studio.sessions.values()) if (job := each.take(key))), None)
+        key, sessions = request.path_params["key"], list(studio.sessions.values())
+        job = None if request.method == "HEAD" else next((job for each in sessions if (job := each.take(key))), None)
         if job is None:
             raise HTTPException(404, "there is no such file")
-        kind = "application/zip" if len(job.results) > 1 else "application/octet-stream"
-        return StreamingResponse(job.content(), media_type=kind, headers=_attachment(job.name))
+        headers, size = _attachment(job.name), job.nbytes
+        headers |= {} if size is None else {"content-length": str(size)}
+        kind = "application/zip" if size is None else "application/octet-stream"
+        return StreamingResponse(job.content(), media_type=kind, headers=headers)
 
     async def live(websocket: WebSocket) -> None:
         try:

@@ -227,6 +227,23 @@ class Session:
             if item.set_settings(settings):
                 self._search(item)
             self.changed(item)
+        self._delete_stickers()
+
+    def _delete_stickers(self) -> None:
+        """Delete the stickers that no settings name any more."""
+        named = {
+            value
+            for settings in (self.settings, *(item.settings for item in list(self.items.values())))
+            for choice in settings.overlays
+            for value in choice.options.values()
+            if isinstance(value, str)
+        }
+        with self._lock:
+            unused = [key for key in self._stickers if key not in named]
+            paths = [self._stickers.pop(key)[0] for key in unused]
+        for path in paths:
+            self.files.delete(path)
+        self._hold()
 
     def overlay(self, settings: Settings) -> overlays.Compose:
         """Return the overlays of settings; raise ScrfdError if one refuses its options."""

@@ -355,10 +355,16 @@ class App {
 
   async #apply(settings, items) {
     this.live?.setSettings(settings);
+    if (this.#incomplete(settings)) return; // the panel says which file to choose
     try {
       await this.api.put("/api/settings", { items, settings });
       if (items === "all") toast("All files use these settings.");
     } catch (error) { toast(error.message, { error: true }); }
+  }
+
+  #incomplete({ overlays }) {
+    const missing = ({ name, options }) => this.api.overlays.find((overlay) => overlay.name === name)?.options.some((option) => option.required && options[option.name] == null);
+    return overlays.some(missing);
   }
 
   /** Show the code of the current item, while its tab is shown. */
