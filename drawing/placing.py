@@ -12,7 +12,8 @@ from drawing.figure import LEVELS, MAX_HEAD_TILT, REACHES, Layer, layers
 from drawing.head import Head
 from drawing.looks import Look
 from scrfd_trt import Detection, ImageError, OptionError
-from scrfd_trt._detection_row import Landmarks
+from scrfd_trt._detection_row import Box, Landmarks
+from scrfd_trt._detection_row import Point as Landmark
 
 Point = tuple[float, float]
 MAX_SIDE = 16000
@@ -87,7 +88,7 @@ def truth(center: Point, size: float, angle: float, look: Look) -> Detection:
     outline = head.outline() @ matrix[:, :2].T + matrix[:, 2]
     points = head.landmarks @ matrix[:, :2].T + matrix[:, 2]
     (x1, y1), (x2, y2) = outline.min(0).tolist(), outline.max(0).tolist()
-    return Detection(box=(x1, y1, x2, y2), score=1.0, landmarks=Landmarks(*map(tuple, points.tolist())))
+    return Detection(Box(x1, y1, x2, y2), score=1.0, landmarks=Landmarks(*map(Landmark._make, points.tolist())))
 
 
 def draw_person(

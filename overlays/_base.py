@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from overlays._geometry import Image
 from overlays._records import GpuFaces
-from scrfd_trt._crops import check_image
+from scrfd_trt._crops import check_image, drawn_by
 from scrfd_trt._detections import Detections
 from scrfd_trt._option_names import Explained, check_type, explained_options
 from scrfd_trt._options import OptionsModel
@@ -259,12 +259,7 @@ def draw_in_place(overlay: Overlay, image: Image, detections: Detections) -> Ima
     if takes_out and image.flags.c_contiguous and image.flags.writeable:
         overlay(image, detections, out=image)  # type: ignore[call-arg]  # both classes accept it
         return image
-    drawn = overlay(image, detections)
-    if not _has_same_type(drawn, image):
-        raise OverlayError(
-            f"overlay {overlay!r} must return an array of {image.shape} uint8 like its image, not {_describe(drawn)}"
-        )
-    image[...] = drawn
+    image[...] = drawn_by(overlay, image, detections)
     return image
 
 

@@ -55,7 +55,7 @@ class ChannelOptions(OptionsModel):
     def _reject_colors(cls, value: object) -> object:
         if isinstance(value, (tuple, list)) or str(value).lower() in COLORS or str(value).startswith("#"):
             named = [name for name, part in cls.model_json_schema()["properties"].items() if _is_color(part)]
-            hint = f"; the colour is {' or '.join(named)}" if named else ""
+            hint = f"; for the colour write {' or '.join(f'{one}={value}' for one in named)}" if named else ""
             raise ValueError(f"this is the channel order, bgr or rgb{hint}")
         return value
 

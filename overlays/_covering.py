@@ -16,6 +16,7 @@ from overlays._geometry import Image, Region
 from overlays._masks import MIN_HALF_SIDE, Mask, MaskOptions, Shape
 from overlays._records import FACE, SHAPES, GpuFaces, clip_boxes
 from scrfd_trt._detections import Detections
+from scrfd_trt.errors import OverlayError
 
 LOG = logging.getLogger("scrfd_trt.overlays")
 
@@ -102,6 +103,9 @@ class Covering(MaskOptions, BlendOptions, OverlayModel):
             if self.opacity < 1.0:
                 alpha = np.asarray(cv2.convertScaleAbs(np.ascontiguousarray(alpha), alpha=self.opacity), np.uint8)
             patch = self.replacement(canvas, region, mask) if fill is None else fill.replace(canvas, region, row)
+            if np.shape(patch) != (*alpha.shape, 3):
+                what = f"an array {(*alpha.shape, 3)} of the region's size, not {np.shape(patch)}"
+                raise OverlayError(f"{type(self).__name__}.replacement must return {what}")
             blend(canvas, region, patch, alpha, self.blending)
 
     def changed_boxes(self, detections: Detections) -> NDArray[np.float64]:

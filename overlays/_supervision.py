@@ -100,6 +100,8 @@ class SupervisionAnnotator:
 
 def _input_parameter(annotator: Any) -> str:
     """Return the name of the parameter that ``annotate`` draws."""
+    if isinstance(annotator, type):
+        raise OptionError(f"{annotator.__name__} is a class: write {annotator.__name__}(…)")
     annotate = getattr(annotator, "annotate", None)
     parameters = set(inspect.signature(annotate).parameters) if callable(annotate) else set()
     for name in ("detections", "key_points"):

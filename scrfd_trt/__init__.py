@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         DownloadError,
         EngineError,
         ImageError,
+        ImageNotFoundError,
         MissingDependencyError,
         ModelError,
         ModelFormatError,
@@ -38,14 +39,15 @@ if TYPE_CHECKING:
         OverlayError,
         ScrfdError,
         VideoError,
+        VideoNotFoundError,
     )
 
 __all__ = [
     "BackendError", "BuildOptions", "BuildProgress", "ClosedError", "Detection", "Detections", "DetectionsError",
     "DetectorOptions", "DeviceDetections", "DeviceError", "DownloadError", "EngineError", "EngineReport", "ImageError",
-    "MissingDependencyError", "ModelError", "ModelFormatError", "ModelNotFoundError", "OptionError", "OutputError",
-    "OverlayError", "SCRFDDetector", "ScrfdError", "VideoError", "YUVImage", "__version__", "build_engine",
-    "inspect_engine",
+    "ImageNotFoundError", "MissingDependencyError", "ModelError", "ModelFormatError", "ModelNotFoundError",
+    "OptionError", "OutputError", "OverlayError", "SCRFDDetector", "ScrfdError", "VideoError", "VideoNotFoundError",
+    "YUVImage", "__version__", "build_engine", "inspect_engine",
 ]  # fmt: skip
 
 _LAZY = {

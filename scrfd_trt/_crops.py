@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt.errors import DetectionsError, ImageError, OptionError, shown
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError, one_line, shown
 
 ARCFACE_TEMPLATE: NDArray[np.float32] = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
@@ -35,6 +37,20 @@ def check_image(image: object, image_size: tuple[int, int]) -> None:
             f"these faces belong to an image of {image_size[0]}×{image_size[1]}, but this one is {size[0]}×{size[1]}: "
             "pass the image that was given to the detector"
         )
+
+
+def drawn_by(overlay: Callable[[Any, Any], Any], image: NDArray[np.uint8], detections: Any) -> NDArray[np.uint8]:
+    """Return the image that an overlay draws; raise OverlayError if it fails, or returns something else."""
+    try:
+        found = overlay(image, detections)
+    except (ScrfdError, MemoryError):
+        raise
+    except Exception as error:  # third-party overlays may raise anything
+        raise OverlayError(f"overlay {overlay!r} failed: {type(error).__name__}: {one_line(error)}") from error
+    if isinstance(found, np.ndarray) and found.shape == image.shape and found.dtype == np.uint8:
+        return found
+    what = f"{found.shape} {found.dtype}" if isinstance(found, np.ndarray) else type(found).__name__
+    raise OverlayError(f"overlay {overlay!r} must return an array of {image.shape} uint8 like its image, not {what}")
 
 
 def explain_no_array(image: object) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scrfd_trt import _display, _exports
 from scrfd_trt._crops import align_face, check_image, check_size, crop_box
-from scrfd_trt._detection_row import Detection, Landmarks
+from scrfd_trt._detection_row import Box, Detection, Landmarks, Point
 from scrfd_trt._display import Image, Order
 from scrfd_trt._formats import CSV_HEADER, LANDMARK_NAMES, count_faces, csv_lines, json_coco, plain
 from scrfd_trt._nms import nms
@@ -245,7 +245,7 @@ class Detections(Explained, metaclass=ExplainedType):
         points = repeat(None) if self.landmarks is None else plain(self.landmarks[rows])
         track_ids = repeat(None) if self.track_ids is None else self.track_ids[rows].tolist()
         for box, score, five, track_id in zip(boxes, scores, points, track_ids):  # noqa: B905 - repeat has no end
-            yield Detection._make((tuple(box), score, five and Landmarks(*map(tuple, five)), track_id))
+            yield Detection._make((Box._make(box), score, five and Landmarks(*map(Point._make, five)), track_id))
 
     @overload
     def __getitem__(self, index: int) -> Detection: ...

@@ -172,6 +172,8 @@ def _open_file(source: Path | bytes, name: str = "") -> Picture:
         file = open_image(source, name=name)
     except ImageError as error:
         if not (what := _other_kind(source)):
+            if not name and error.reason.startswith("not a supported image"):
+                raise ImageError(f"the bytes are {error.reason}; pixels are passed as an array (H, W, 3)") from error
             raise
         raise ImageError(what, subject=name) from error
     if file.count > 1:

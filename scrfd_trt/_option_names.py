@@ -161,6 +161,8 @@ _OWN: Final = (
     ("Detections", "from_dicts from_list from_pandas from_csv from_ultralytics", "use from_rows(rows, image_size)"),
     ("Detections", "load from_file read", "use from_json(Path(…).read_text())"),
     ("Detection", "to_dict keys items get values", "use _asdict()"),
+    ("Box", "width height center w h size area", "it is of the face: face.width, face.height, face.center"),
+    ("Box Point", "astype tolist shape", "it is a tuple of numbers; boxes and landmarks of Detections are arrays"),
     ("Detection", "shape astype xywh", "a Detection is one face; boxes, scores and landmarks of Detections are arrays"),
     ("DetectorBase", "find_faces", "use scrfd_trt.video.find_faces(VideoReader(path), detector)"),
     ("DetectorBase", "detect_video", "use scrfd_trt.video.detect_video(path, faces_file, detector)"),
@@ -195,21 +197,22 @@ _OWN: Final = (
 """Classes or modules, names that they do not have, and what to use instead."""
 
 
-def _hint(owner: type | str, name: str) -> str:
+def attribute_hint(owner: type | str, name: str) -> str:
     """Return ``"; use …"`` for a name that a class or module of ours does not have; empty if nothing is known of it."""
     owners = {owner} if isinstance(owner, str) else {each.__name__ for each in owner.__mro__}
     for of, others, hint in _OWN:
         if name in others.split() and owners & {*of.split()}:
             return f"; {hint}"
     found = (ours for ours, others in _ATTRIBUTES.items() if name in others.split())
-    return next((f"; use {ours}" for ours in found if hasattr(owner, re.split(r"\W", ours)[0])), "")
+    known = {*dir(owner), *getattr(owner, "__dataclass_fields__", ())}
+    return next((f"; use {ours}" for ours in found if re.split(r"\W", ours)[0] in known), "")
 
 
 def unknown_attribute(owner: object, name: str) -> Any:
     """Raise AttributeError, which says what to use if the name is that of another library; ``__getattr__``."""
     kind = owner if isinstance(owner, type) else type(owner)
     what = f"type object {kind.__name__!r}" if kind is owner else f"{kind.__name__!r} object"
-    hint = "" if name[0] == "_" else _hint(kind, name)
+    hint = "" if name[0] == "_" else attribute_hint(kind, name)
     raise AttributeError(f"{what} has no attribute {name!r}{hint}", name=name, obj=owner)
 
 
@@ -218,7 +221,7 @@ def unknown_member(module: str, name: str, hint: str = "") -> Exception:
 
     ``from module import name`` drops the text of AttributeError, and shows that of ImportError.
     """
-    hint = hint or _hint(module, name)
+    hint = hint or attribute_hint(module, name)
     is_import = sys._getframe(2).f_globals.get("__name__") in {"importlib._bootstrap", "_frozen_importlib"}
     return (ImportError if hint and is_import else AttributeError)(f"module {module!r} has no attribute {name!r}{hint}")
 
@@ -268,7 +271,7 @@ def explained_options(function: Function) -> Function:
     known = {each.name for each in parameters if each.kind in _NAMED}
     most = sys.maxsize if inspect.Parameter.VAR_POSITIONAL in kinds else len(places)
     takes_any = inspect.Parameter.VAR_KEYWORD in kinds
-    required = [each.name for each in parameters if each.kind in _PLACED and each.default is inspect.Parameter.empty]
+    required = [each.name for each in parameters if each.kind in _NAMED and each.default is inspect.Parameter.empty]
     types = {each.name: str(each.annotation).removesuffix(" | None") for each in parameters}
     checked = {name: each for name, each in types.items() if each in _TYPES}
     optional = {each.name for each in parameters if str(each.annotation).endswith(" | None")}
@@ -277,14 +280,14 @@ def explained_options(function: Function) -> Function:
     def call(*arguments: Any, **keywords: Any) -> Any:
         if not (takes_any or keywords.keys() <= known):
             raise _wrong_call(function.__qualname__, parameters, places, arguments, keywords)
+        if missing := {*required} - keywords.keys() - {*places[: len(arguments)]}:
+            raise _incomplete_call(function.__qualname__, required, missing, arguments)
         if checked:
             for name, value in (*zip(places, arguments), *keywords.items()):  # noqa: B905 - some have defaults
                 if name in checked and not (value is None and name in optional):
                     check_type(name, checked[name], value)
         if len(arguments) > most:
             raise _wrong_call(function.__qualname__, parameters, places, arguments, keywords)
-        if len(arguments) < len(required) and (missing := {*required[len(arguments) :]} - keywords.keys()):
-            raise _incomplete_call(function.__qualname__, required, missing, arguments)
         return function(*arguments, **keywords)
 
     return cast("Function", call)

@@ -35,6 +35,7 @@ REQUIRED = {
     "string_type": "text",
     "path_type": "the path of a file",
     "tuple_type": "a list or tuple",
+    "frozen_set_type": "a set or list, such as {1, 2}",
 }
 """What pydantic requires, by its types of errors."""
 
@@ -100,10 +101,15 @@ LISTED = 5
 def explain(model: type[BaseModel], error: ValidationError) -> str:
     """Return one line, such as ``strength: must be at most 1 (it is 3)``."""
     found: dict[Any, str] = {}  # a number that stands for width and height is one
-    for item in error.errors(include_url=False)[:LISTED]:
+    items = error.errors(include_url=False)[:LISTED]
+    flat = {item["loc"][0] for item in items if item["type"] == "tuple_type" and len(item["loc"]) == 2}
+    for item in items:
         name = ".".join(str(part) for part in item["loc"]) or "value"
         if item["type"] == "extra_forbidden":
             what = unknown_option(name, model.model_fields)
+        elif flat & {*item["loc"][:1]}:
+            name = str(item["loc"][0])
+            what = f"{name} must be a list of tuples: write {name}=[(…)]"
         elif item["type"] == "missing":
             what = f"{name} is required"
         else:

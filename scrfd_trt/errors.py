@@ -4,7 +4,9 @@
 
     ScrfdError
     ├── ImageError (ValueError)             an image cannot be read or used
+    │   └── ImageNotFoundError (FileNotFoundError)   the file does not exist
     ├── VideoError (ValueError)             a video cannot be read, or not to its end
+    │   └── VideoNotFoundError (FileNotFoundError)   the file does not exist
     ├── OptionError (ValueError)            an option is out of range, or a name is unknown
     ├── DetectionsError (ValueError)        columns or rows are not valid detections
     ├── ModelError
@@ -41,8 +43,9 @@ ErrorType = TypeVar("ErrorType", bound=Exception)
 
 __all__ = [
     "BackendError", "ClosedError", "DetectionsError", "DeviceError", "DownloadError", "EngineError", "ImageError",
+    "ImageNotFoundError",
     "MissingDependencyError", "ModelError", "ModelFormatError", "ModelNotFoundError", "OptionError", "OutputError",
-    "OverlayError", "ScrfdError", "VideoError",
+    "OverlayError", "ScrfdError", "VideoError", "VideoNotFoundError",
 ]  # fmt: skip
 
 
@@ -72,7 +75,7 @@ class ScrfdError(Exception):
     """
 
     def __init__(self, reason: str = "", *, subject: str = "", fields: Iterable[str] = ()) -> None:
-        reason, subject = _escaped(reason), _escaped(subject)
+        reason, subject = _escaped(installable(reason)), _escaped(subject)
         super().__init__(f"{subject}: {reason}" if subject else reason)
         self.reason = reason
         self.subject = subject
@@ -91,6 +94,14 @@ class ImageError(ScrfdError, ValueError):
 
 class VideoError(ScrfdError, ValueError):
     """A video cannot be read, or not to its end; the reason gives the frame."""
+
+
+class ImageNotFoundError(ImageError, FileNotFoundError):
+    """An image file does not exist."""
+
+
+class VideoNotFoundError(VideoError, FileNotFoundError):
+    """A video file does not exist."""
 
 
 class OptionError(ScrfdError, ValueError):
@@ -166,6 +177,37 @@ class MissingDependencyError(ScrfdError, ImportError):
 
 class OutputError(ScrfdError, OSError):
     """A result cannot be written."""
+
+
+def installable(text: str) -> str:
+    """Return a text in which ``pip install "scrfd-trt[extra]"`` is what works here, such as for a checkout."""
+    return _EXTRA.sub(lambda found: _requirement(*found.groups()), text) if '"scrfd-trt[' in str(text) else text
+
+
+_EXTRA = re.compile(r'(?<!uv )(pip install )?"(scrfd-trt\[[\w,-]+\])"')
+
+
+def _requirement(pip: str | None, requirement: str) -> str:
+    import json  # noqa: PLC0415 - for errors only, as the others
+    from importlib import metadata, util  # noqa: PLC0415
+    from urllib.parse import urlsplit  # noqa: PLC0415
+    from urllib.request import url2pathname  # noqa: PLC0415
+
+    command = "uv pip install " if pip and not util.find_spec("pip") else pip or ""
+    try:
+        origin = json.loads(metadata.distribution("scrfd-trt").read_text("direct_url.json") or "{}")
+    except metadata.PackageNotFoundError:
+        origin = {}
+    url = origin.get("url", "")
+    path = url2pathname(urlsplit(url).path) if url.startswith("file:") else ""
+    if path and not os.path.exists(path):  # noqa: PTH110
+        return f'{command}"{requirement}"'
+    if "dir_info" in origin:
+        editable = "-e " if origin["dir_info"].get("editable") else ""
+        return f'{command}{editable}"{path}{requirement[len("scrfd-trt") :]}"'
+    if how := origin.get("vcs_info"):
+        url = f"{how['vcs']}+{url}@{how.get('requested_revision') or how['commit_id']}"
+    return f'{command}"{requirement}{url and " @ "}{url}"'
 
 
 def _escaped(text: str) -> str:

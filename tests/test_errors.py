@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import pickle
+from types import SimpleNamespace
 
 import pytest
 
 from scrfd_trt import Detections, DetectorOptions, errors
+from scrfd_trt._image_files.read import read_image
 from scrfd_trt.errors import OptionError, ScrfdError, one_line, shown, without_frames
+from scrfd_trt.video import VideoReader
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ScrfdError)]
 
@@ -91,3 +95,32 @@ def test_causes_in_a_ring_lose_their_frames() -> None:
     except ScrfdError:
         second.__cause__ = first
     assert without_frames(first).__traceback__ is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        (None, 'pip install "scrfd-trt[video]"'),
+        ({"url": "file:///nowhere/scrfd", "dir_info": {"editable": True}}, 'pip install "scrfd-trt[video]"'),
+        ({"url": "file:///tmp", "dir_info": {"editable": True}}, 'pip install -e "/tmp[video]"'),
+        ({"url": "file:///tmp", "dir_info": {}}, 'pip install "/tmp[video]"'),
+        (
+            {"url": "https://a.b/c.git", "vcs_info": {"vcs": "git", "commit_id": "12ab"}},
+            'pip install "scrfd-trt[video] @ git+https://a.b/c.git@12ab"',
+        ),
+        ({"url": "https://a.b/c.whl", "archive_info": {}}, 'pip install "scrfd-trt[video] @ https://a.b/c.whl"'),
+    ],
+)
+def test_extras_are_installed_from_where_the_program_came(monkeypatch, origin, command):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    found = SimpleNamespace(read_text=lambda name: None if origin is None else json.dumps(origin))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: found)
+    error = errors.MissingDependencyError('videos need PyAV: pip install "scrfd-trt[video]"')
+    assert str(error.within("a.mp4")) == f"a.mp4: videos need PyAV: {command}"
+
+
+def test_missing_files_are_files_that_are_not_found(tmp_path):
+    for kind, name in ((errors.ImageError, "a.jpg"), (errors.VideoError, "a.mp4")):
+        with pytest.raises(FileNotFoundError) as caught:
+            read_image(tmp_path / name) if name == "a.jpg" else VideoReader(tmp_path / name)
+        assert isinstance(caught.value, kind)

@@ -96,7 +96,7 @@ def test_every_error_is_a_scrfd_error():
         for name in scrfd_trt.__all__
         if isinstance(value := getattr(scrfd_trt, name), type) and name.endswith("Error")
     ]
-    assert len(errors) == 16
+    assert len(errors) == 18
     assert all(issubclass(error, scrfd_trt.ScrfdError) for error in errors)
 
 

@@ -147,6 +147,7 @@ def _reason(error: Any) -> str:
         item = error.__cause__.errors()[0]
         why = reason(item)
         unit = UNITS.get(getattr(getattr(error, "param", None), "metavar", ""), "")
+        unit = unit and f" of{unit}" if why.endswith("number") else unit
         value = "" if repr(item["input"]) in why else f"{unit}, not {item['input']}"
         return f"{text.partition(': ')[0]}: {why.rstrip('.')}{value}"
     return text

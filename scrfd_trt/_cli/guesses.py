@@ -50,7 +50,7 @@ GUESSES: Mapping[str, Guess] = {
     **_each("crop", "crops", "extract", "gallery", to=CROPS),
     **_each("--list-models", to=("models",)),
     **_each("list", "ls", to="use 'scrfd-trt models', 'scrfd-trt overlays' or, for a video, 'scrfd-trt tracks FILE'"),
-    **_each("update", "upgrade", to="use 'pip install --upgrade scrfd-trt'"),
+    **_each("update", "upgrade", to="use 'pip install --upgrade scrfd-trt', or 'git pull' in a checkout"),
     "--help-all": ("--help",),
     **_each("version", "-V", "-v", "-version", to=("--version",)),
     **_each("preview", "webcam", to="use 'scrfd-trt anonymize camera:0 -o FILE --preview', or 'scrfd-trt studio'"),
@@ -308,7 +308,7 @@ class _Words:
         """Return False for one dash and letters that are not all options, which typer would report one by one."""
         while re.match("-[^-].", word) and f"-{word[1]}" in self.options and self.options[f"-{word[1]}"].is_flag:
             word = f"-{word[2:]}"
-        return not re.match("-[^-\\d]", word) or word[:2] in self.options
+        return not re.match("-[^-\\d]", word) or word[:2] in self.options or word == "-h"
 
     def _value(self, option: str, value: str) -> str:
         """Return the value of an option with this program's name for it."""
@@ -338,7 +338,9 @@ class _Words:
         """Replace words such as ``conf=0.5`` and names of overlays, unless there are files of these names."""
         name, equals, value = word.partition("=")
         guess = GUESSES.get(f"{self.command} {word}", ("--help",) if word == "help" else None)
-        if os.path.lexists(word) and not word.startswith("/dev/"):
+        if self.command == "bench" and Path(word).suffix.lower() in (".mp4", ".mov", ".mkv", ".avi", ".webm"):
+            yield f"--video={word}"
+        elif os.path.lexists(word) and not word.startswith("/dev/"):
             yield word
         elif word[:1] == "@" and Path(word[1:]).is_file() and "--files-from" in self.options:
             yield f"--files-from={word[1:]}"
@@ -348,8 +350,6 @@ class _Words:
             yield from guess
         elif self.command == "models" and word.isascii() and word[:1] != "-":
             raise GuessError(f"{word}: use 'scrfd-trt models --fetch {word}' for the path of its file")
-        elif self.command == "bench" and Path(word).suffix.lower() in (".mp4", ".mov", ".mkv", ".avi", ".webm"):
-            yield f"--video={word}"
         elif equals and name.isidentifier() and self._find(f"--{name}") is not None:
             flag = value.lower() in {"true", "false"}
             yield from () if value.lower() == "false" else self._option(f"--{name}" if flag else f"--{name}={value}")

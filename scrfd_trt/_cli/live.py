@@ -28,7 +28,7 @@ from scrfd_trt.video import (
 )
 from scrfd_trt.video._canvas import OverlayFunction
 from scrfd_trt.video._first_pass import detector_options
-from scrfd_trt.video._sources import is_camera
+from scrfd_trt.video._reader import is_camera
 from scrfd_trt.video._two_pass import ProgressCallback
 from scrfd_trt.video._writer import check_suffix
 

@@ -40,7 +40,7 @@ _STREAMS = _rule("applies to video files only", VIDEOS, WEB)
 _FOLDERS = _rule("applies to input folders only, and no input is one", FOLDERS)
 _DETECTING = _rule("has no effect with --detections, whose faces are already detected", DETECTING)
 _OPENED = _rule(_DETECTING[1], DETECTING, OPENED)
-_TRACKS = _rule("applies to videos, and to images with --detections; others have --except-region", VIDEOS, TRACKS)
+_TRACKS = _rule("applies to videos, and to images with --detections; for others use --except-region", VIDEOS, TRACKS)
 _REPLACE_WITH = _rule("cannot be combined with --overlay, which has options of its own", REPLACE_WITH)
 _LOSSY = _rule("applies to JPEG, WebP, AVIF and HEIC files only, and none is written", LOSSY)
 _ENCODED = _rule("applies to video files only, and none is written", ENCODED, LIVE)
@@ -112,7 +112,7 @@ def check_options(context: typer.Context, facts: Collection[str] = (DETECTING,))
         name = str(parameter.name)
         for needed, reason in RULES.get(f"{context.info_name}.{name}", RULES.get(name, ())):
             if not needed.intersection(facts):
-                raise OptionError(f"{flag} {reason}; leave it out")
+                raise OptionError(f"{flag} {reason}" + ("" if "; " in reason else "; leave it out"))
 
 
 def given_options(context: typer.Context) -> Iterable[tuple[Any, str]]:

@@ -13,7 +13,7 @@ from typing import Literal
 from scrfd_trt._image_files import gif, heif, jpeg, png, simple_formats, tiff, tiff_tags, webp
 from scrfd_trt._image_files.frames import DEFAULT, ImageFile, ImageFrame, Kind, Limits
 from scrfd_trt._image_files.opencv_codec import OUT_OF_MEMORY
-from scrfd_trt.errors import ImageError, ScrfdError
+from scrfd_trt.errors import ImageError, ImageNotFoundError, ScrfdError
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
@@ -141,7 +141,7 @@ def _content(path: Path) -> bytes:
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             return path.read_bytes()  # cv2.imread does not open non-ASCII paths on Windows
     except FileNotFoundError as error:
-        raise ImageError("there is no such file") from error
+        raise ImageNotFoundError("there is no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise ImageError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except MemoryError as error:

@@ -88,8 +88,8 @@ def _downloader(model: Model, *, allowed: bool) -> Callable[[Model, ProgressBar 
         why = "downloads are not allowed" if model.archives else "no release contains it"
         other = next((one for one in list_models() if one.name == f"{model.name}_bnkps"), None)
         where = "" if other is None else "is here" if find(other) else "can be downloaded" if other.archives else ""
-        here = f"; {other.name!r}, with landmarks, {where}" if other and where else ""
-        raise ModelNotFoundError(f"{model.name} is not on this machine, and {why}: {manual_steps(model)}{here}")
+        meant = f"did you mean {other.name!r}, with landmarks, which {where}? " if other and where else ""
+        raise ModelNotFoundError(f"{meant}{model.name} is not on this machine, and {why}: {manual_steps(model)}")
     try:
         from scrfd_trt.models._download import download  # noqa: PLC0415 - pooch is optional
     except ImportError as error:

@@ -238,6 +238,8 @@ def get(name: Model | str) -> Model:
         return name
     if isinstance(name, str) and (known := _ALIASES.get(name, name)) in _MODELS:
         return _MODELS[known]
+    if hasattr(name, "model_dump"):
+        raise OptionError("options follow by name: SCRFDDetector(**options.model_dump())", fields=["name"], value=name)
     text = str(name)[:100] if isinstance(name, (str, PurePath)) else shown(name)
     files = {text, f"{text}.onnx", f"{text}.zip"}
     close = [

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._crops import drawn_by
 from scrfd_trt._detections import Detections
 from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt.errors import OverlayError
@@ -63,7 +64,7 @@ class Canvas:
             return
         regions = _regions(frame.picture, overlay, detections)
         if regions is None:
-            yield [_colors.Patch(0, 0, frame.image, overlay(frame.image, detections))]
+            yield [_colors.Patch(0, 0, frame.image, drawn_by(overlay, frame.image, detections))]
             return
         memory, image = self._image(frame.picture.width, frame.picture.height)
         self._memory = np.empty(0, np.uint64)  # until it is empty again

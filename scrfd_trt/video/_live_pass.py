@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._crops import drawn_by
 from scrfd_trt._option_names import explained_options
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt._tracking.options import TrackingOptions, tracking_of
@@ -58,5 +59,5 @@ def overlay_live(
         for frame, faces in items:
             if frame is None:
                 continue
-            image = overlay(frame.image, faces.detections(reader.info.size)) if len(faces) else None
+            image = drawn_by(overlay, frame.image, faces.detections(reader.info.size)) if len(faces) else None
             yield RenderedFrame(frame, image, faces)

@@ -10,7 +10,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from scrfd_trt.errors import MissingDependencyError, OutputError, ScrfdError, VideoError
+from scrfd_trt.errors import MissingDependencyError, OutputError, ScrfdError, VideoError, VideoNotFoundError
 
 OLDEST, TOO_NEW = (17, 1), (19,)  # releases of PyAV
 IMAGE_FORMATS = ("bmp_pipe", "jpeg_pipe", "png_pipe", "tiff_pipe", "webp_pipe")
@@ -139,7 +139,8 @@ def reading(action: Callable[[], str], subject: str = "") -> Iterator[None]:
         yield
     except (av.error.FFmpegError, OSError) as error:
         hint = "; copy or download it again" if isinstance(error, av.error.InvalidDataError) else ""
-        raise VideoError(f"{action()}: {_message(error)}{hint}", subject=subject) from error
+        kind = VideoNotFoundError if isinstance(error, FileNotFoundError) else VideoError
+        raise kind(f"{action()}: {_message(error)}{hint}", subject=subject) from error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._files import user_path
 from scrfd_trt._image_arrays import YUVImage
 from scrfd_trt._jobs.stages import prefetched
 from scrfd_trt._option_names import Explained, explained_options
@@ -158,6 +159,11 @@ class FrameReader(Explained, ABC):
         self.close()
 
 
+def is_camera(name: str) -> bool:
+    """Return whether a name is that of a camera, and of no file."""
+    return name.startswith("camera:") and not os.path.exists(name)  # noqa: PTH110 - takes any text
+
+
 @explained_options
 class VideoReader(FrameReader):
     """Read a video.
@@ -233,7 +239,10 @@ class VideoReader(FrameReader):
         if damaged not in ("stop", "keep"):
             message = f"damaged={damaged!r}: the choices are: stop, keep"
             raise OptionError(message, fields=["damaged"], value=damaged, choices=["stop", "keep"])
-        self.name = name or redact_password(os.fspath(source))
+        if is_camera(text := os.fspath(source)):
+            raise OptionError(f"open_source({text!r}) opens a camera", fields=["source"], value=source)
+        source = text if text[:1] != "~" else user_path(text)
+        self.name = name or redact_password(text)
         self.damaged = damaged
         self._keep_damaged = damaged == "keep"
         self._live = live

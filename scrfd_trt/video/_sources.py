@@ -11,13 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scrfd_trt._files import temporary_folder
+from scrfd_trt._files import temporary_folder, user_path
 from scrfd_trt._option_names import explained_options
 from scrfd_trt.errors import OptionError, VideoError, redact_password
 from scrfd_trt.video import _pyav
 from scrfd_trt.video._animation_reader import AnimationReader, open_animation
 from scrfd_trt.video._live_reader import LiveReader
-from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Source, VideoReader
+from scrfd_trt.video._reader import DEFAULT_RATE, Damaged, Source, VideoReader, is_camera
 
 WEB_SCHEMES = ("http", "https")
 STREAM_SCHEMES = tuple(scheme for scheme in _pyav.PROTOCOLS if scheme not in WEB_SCHEMES)
@@ -79,6 +79,7 @@ def open_source(
         If an option is out of range, or does not apply to the source.
     """
     text = os.fspath(name)
+    text = text if text[:1] != "~" else str(user_path(text))
     scheme = _pyav.scheme(text)
     live: dict[str, Any] = {"extra_streams": extra_streams, "reconnect": reconnect, "queue": queue, "timeout": timeout}
     file: dict[str, Any] = {"extra_streams": extra_streams, "damaged": damaged}
@@ -107,11 +108,6 @@ def open_source(
         first.close()
     animation = None if scheme else open_animation(text, damaged=damaged)
     return animation or VideoReader(text, timeout=timeout if scheme else None, device=device, checked=checked, **file)
-
-
-def is_camera(name: str) -> bool:
-    """Return whether a name is that of a camera, and of no file."""
-    return name.startswith("camera:") and not os.path.exists(name)  # noqa: PTH110 - takes any text
 
 
 def _checked_rate(rate: float | Fraction | None) -> Fraction:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._crops import drawn_by
 from scrfd_trt._detections import Detections
 from scrfd_trt._files import atomic_path, check_not_input
 from scrfd_trt._jobs.profile import measured
@@ -101,7 +102,7 @@ class OutputWriter(ABC):
     def prepare_drawn(self, frame: Frame, overlay: OverlayFunction, detections: Detections) -> Any:
         """Draw an overlay on a frame, and do what :meth:`prepare` does."""
         with measured("draw"):
-            return self.prepare(frame, overlay(frame.image, detections))
+            return self.prepare(frame, drawn_by(overlay, frame.image, detections))
 
     @abstractmethod
     def _finish(self) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from scrfd_trt import Detections, OptionError, OutputError
 from scrfd_trt._cli import outputs
 from scrfd_trt._cli.inputs import Source
+from scrfd_trt.errors import installable
 
 pytestmark = pytest.mark.usefixtures("spots")
 BOX = [40.0, 30.0, 90.0, 100.0]
@@ -102,7 +103,7 @@ def test_parquet_requires_pyarrow_and_a_file(run: Run, picture: Picture, monkeyp
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     code, _, err = run("detect", "spot.png", "-o", "faces.parquet")
     assert code == 2
-    assert 'pip install "scrfd-trt[parquet]"' in err
+    assert installable('pip install "scrfd-trt[parquet]"') in err
 
 
 def test_coco_numbers_images_and_annotations(run: Run, picture: Picture) -> None:

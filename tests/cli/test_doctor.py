@@ -58,6 +58,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "av<19,>=17.1; extra == 'video'",
     ]
     monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: None))
     monkeypatch.setattr(metadata, "requires", lambda name: requirements)
     monkeypatch.setattr(models, "find", lambda name: None)
     monkeypatch.setattr(doctor, "_import_problem", lambda module: "")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from scrfd_trt._cli import inputs
 from scrfd_trt._cli.inputs import find_inputs, is_video, read_image
-from scrfd_trt.errors import ImageError
+from scrfd_trt.errors import ImageError, installable
 from scrfd_trt.video import _pyav
 
 pytestmark = pytest.mark.slow
@@ -315,7 +315,7 @@ def test_videos_without_pyav_fail_and_images_are_done(
     _pyav.load.cache_clear()
     for args in (("anonymize", "in", "-o", "out"), ("detect", "in")):
         ran = run(*args)
-        reason = 'videos need PyAV: pip install "scrfd-trt[video]"'
+        reason = installable('videos need PyAV: pip install "scrfd-trt[video]"')
         assert ran.code == 1
         assert "error: 3 of 4 inputs failed, the others succeeded:\n" in ran.err
         assert f"- in/b.mp4, in/c.mkv, in/d: {reason}\n" in ran.err

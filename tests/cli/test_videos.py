@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from scrfd_trt._cli import console, live, progress
+from scrfd_trt.errors import installable
 from scrfd_trt.video import VideoReader
 
 av = pytest.importorskip("av")
@@ -346,5 +347,5 @@ class TestPreview:
         film()
         monkeypatch.setitem(sys.modules, "scrfd_trt._studio.preview", None)
         ran = run("anonymize", "clip.mp4", "--preview")
-        assert ran.error == '--preview needs starlette and uvicorn: pip install "scrfd-trt[studio]"'
+        assert ran.error == installable('--preview needs starlette and uvicorn: pip install "scrfd-trt[studio]"')
         assert not Path("clip_anonymized.mp4").exists()

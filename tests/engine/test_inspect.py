@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from scrfd_trt import ModelNotFoundError, _devices
 from scrfd_trt._engine.inspect import EngineReport, inspect_engine
+from scrfd_trt.errors import installable
 
 
 @pytest.fixture
@@ -217,4 +218,6 @@ def test_onnx_without_a_reader(monkeypatch, tmp_path):
     path.write_bytes(b"\x08\x06\x12\x07pytorch")
     report = inspect_engine(path)
     assert (report.kind, report.usable) == ("onnx", False)
-    assert report.reasons == ('reading ONNX models needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"',)
+    assert report.reasons == (
+        installable('reading ONNX models needs onnx or ONNX Runtime: pip install "scrfd-trt[cpu]"'),
+    )

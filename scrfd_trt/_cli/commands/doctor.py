@@ -32,7 +32,7 @@ from scrfd_trt._engine.flavours import Flavour, FlavourName
 from scrfd_trt._engine.plan import dotted
 from scrfd_trt._pipelines import factory
 from scrfd_trt._version import __version__
-from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError, one_line, redact_password
+from scrfd_trt.errors import DeviceError, MissingDependencyError, ScrfdError, installable, one_line, redact_password
 from scrfd_trt.models import DEFAULT_MODEL
 
 State = Literal["ok", "absent", "problem", "note"]
@@ -138,7 +138,7 @@ def _title(check: Check) -> str:
 
 def _is_included(remedy: str, remedies: Iterable[str]) -> bool:
     """Return whether another of the commands installs the same packages and more; the extra cuda includes build."""
-    starts = (f"{remedy} ", f"{remedy} ".replace(f"{DISTRIBUTION}[build]", f"{DISTRIBUTION}[cuda]"))
+    starts = (f"{remedy} ", f"{remedy} ".replace("[build]", "[cuda]"))
     return any(each != remedy and f"{each} ".startswith(starts) for each in remedies)
 
 
@@ -168,7 +168,7 @@ def pip(verb: str = "install") -> str:
 
 def _add(extra: str) -> str:
     """Return the command that installs an extra."""
-    return f'{pip()} "{DISTRIBUTION}[{extra}]"'
+    return " ".join([pip(), installable(f'"{DISTRIBUTION}[{extra}]"')])
 
 
 class Requirement(NamedTuple):
