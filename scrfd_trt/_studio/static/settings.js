@@ -2,6 +2,7 @@
 import { icon, make, toast } from "./ui.js";
 
 const FIRST = { hide: ["blur", "pixelate", "solid", "emoji", "skull"], fun: ["skull", "emoji", "image", "spotlight"] };
+const EARLY = ["picture", "kind", "strength", "block", "fill", "effect", "amount"];
 const RARE = new Set(["blending", "points", "fit", "block", "feather", "left_color", "right_color", "nose_color"]);
 const NAMES = { image: "sticker", box_color: "colour of boxes", fill: "colour", max_faces: "most faces", picture: "your picture" };
 const THRESHOLDS = { hide: 0.3, fun: 0.5 };
@@ -51,7 +52,6 @@ export class Settings {
   constructor(panel, modes, hooks) {
     Object.assign(this, { panel, modes, hooks, layer: 0, settings: defaults("hide"), kept: {}, files: {} });
     modes.addEventListener("change", (event) => this.#mode(event.target.value));
-    this.heading = make("h2", {}, "Overlay");
     this.layers = make("ol", { class: "layers", "aria-label": "Overlays, drawn in this order" });
     this.gallery = make("div", { class: "gallery", role: "radiogroup", "aria-label": "Overlay" });
     this.others = make("div", { class: "gallery", role: "radiogroup", "aria-label": "More overlays" });
@@ -62,7 +62,7 @@ export class Settings {
     this.looking = make("div", { class: "options" });
     this.all = make("button", { type: "button", class: "button", hidden: true, on: { click: () => hooks.onApplyAll(this.settings) } }, "Use for all files");
     const more = make("details", { class: "more" }, make("summary", {}, "More"), this.rare, this.looking);
-    panel.append(make("div", { class: "look-head" }, this.heading), this.layers, this.gallery, this.otherBlock, this.another, this.options, more, this.all);
+    panel.append(this.layers, this.gallery, this.otherBlock, this.another, this.options, more, this.all);
     this.#build();
   }
 
@@ -131,7 +131,7 @@ export class Settings {
 
   #card(overlay) {
     const chosen = overlay.name === this.settings.overlays[this.layer]?.name;
-    const image = make("img", { alt: "", hidden: true, "data-overlay": overlay.name, loading: "lazy" });
+    const image = make("img", { alt: "", hidden: true, "data-overlay": overlay.name });
     image.addEventListener("load", () => { image.hidden = false; });
     this.#thumbnail(image);
     const title = overlay.error ? `${overlay.name}: ${overlay.error}` : overlay.summary;
@@ -148,7 +148,6 @@ export class Settings {
   #layers() {
     const several = this.settings.overlays.length > 1;
     this.layers.hidden = !several;
-    this.heading.textContent = several ? "Overlays" : "Overlay";
     this.layers.replaceChildren(...this.settings.overlays.map((layer, index) => {
       const choose = make("button", { type: "button", class: "button quiet", "aria-pressed": index === this.layer, on: { click: () => { this.layer = index; this.#build(); } } }, `${index + 1}. ${words(layer.name)}`);
       const remove = make("button", { type: "button", class: "icon-button", "aria-label": `Remove ${words(layer.name)}`, on: { click: () => this.#remove(index) } }, icon("close"));
@@ -166,6 +165,8 @@ export class Settings {
   /** Show the options of the chosen overlay. */
   #fill() {
     const options = (this.#overlay()?.options ?? []).filter((option) => !(option.choices?.includes("bgr") && option.choices.length === 2));
+    const rank = ({ name }) => (EARLY.includes(name) ? EARLY.indexOf(name) : EARLY.length);
+    options.sort((a, b) => rank(a) - rank(b));
     const build = (rare) => options.filter((option) => RARE.has(option.name) === rare).map((option) => this.#field(option));
     this.options.replaceChildren(...build(false));
     this.rare.replaceChildren(...build(true));

@@ -81,6 +81,7 @@ export function faceAt(faces, view, x, y, target = 24) {
 /** Return the handles that a box of the window offers, and where: corners, and sides if there is room. */
 export function handlesOf([x1, y1, x2, y2]) {
   const [width, height] = [x2 - x1, y2 - y1];
+  if (Math.min(width, height) < 24) return []; // they would hide the face: zoom in first
   return Object.entries(HANDLES)
     .filter(([name]) => name.length === 2 || ("ns".includes(name) ? width : height) >= 72)
     .map(([name, [fx, fy]]) => [name, x1 + fx * width, y1 + fy * height]);
@@ -90,7 +91,7 @@ export function handlesOf([x1, y1, x2, y2]) {
 export function handleAt(box, x, y, radius) {
   const [x1, y1, x2, y2] = box;
   const inside = Math.min(x - x1, x2 - x, y - y1, y2 - y);
-  const near = Math.min(radius, Math.max(Math.min(x2 - x1, y2 - y1) / 4, 4));
+  const near = Math.min(radius, Math.min(x2 - x1, y2 - y1) / 4);
   let found = null, nearest = inside > 0 ? near : radius;
   for (const [name, hx, hy] of handlesOf(box)) {
     const away = Math.hypot(x - hx, y - hy);
@@ -433,7 +434,7 @@ export class Viewer {
     const chosen = face.id === this.selected;
     const box = this.drag?.face === face.id && this.drag.box ? this.drag.box : face.box;
     const colour = !face.covered ? "#ffbf5c" : chosen ? "#7fe0d8" : "#ffffff";
-    this.#rectangle(context, box, colour, chosen || face === this.hover ? 3 : 1.5, face.doubtful && !chosen ? [5, 4] : []);
+    this.#rectangle(context, box, colour, chosen || face === this.hover ? 2.5 : 1.25, face.doubtful && !chosen ? [5, 4] : []);
     if (!chosen || this.draw) return;
     for (const [, x, y] of handlesOf(toWindow(this.view, box))) {
       context.beginPath();
@@ -451,7 +452,7 @@ export class Viewer {
     context.beginPath();
     context.roundRect(x1, y1, x2 - x1, y2 - y1, Math.min(6, (x2 - x1) / 5));
     context.strokeStyle = "rgb(0 0 0 / 55%)";
-    context.lineWidth = width + 2;
+    context.lineWidth = width + 1.5;
     context.setLineDash([]);
     context.stroke();
     context.setLineDash(dashes);
