@@ -65,15 +65,16 @@ export function resized([x1, y1, x2, y2], handle, dx, dy, picture) {
   return [x1, y1, x2, y2];
 }
 
-/** Return the face at a point of the window: of those that reach it, the one with the nearest centre, relative to its size. */
+/** Return the face at a point of the window: the smallest that contains it, or the nearest of those with its finger-sized surroundings. */
 export function faceAt(faces, view, x, y, target = 24) {
-  let found = null, nearest = Infinity;
+  let found = null, best = Infinity;
   for (const face of faces) {
     const [x1, y1, x2, y2] = toWindow(view, face.box);
-    const [halfWidth, halfHeight] = [Math.max(x2 - x1, target) / 2, Math.max(y2 - y1, target) / 2];
-    const away = Math.max(Math.abs(x - (x1 + x2) / 2) / halfWidth, Math.abs(y - (y1 + y2) / 2) / halfHeight);
-    const distance = Math.hypot(x - (x1 + x2) / 2, y - (y1 + y2) / 2);
-    if (away <= 1 && distance < nearest) [found, nearest] = [face, distance];
+    const [dx, dy] = [Math.abs(x - (x1 + x2) / 2), Math.abs(y - (y1 + y2) / 2)];
+    const [width, height] = [x2 - x1, y2 - y1];
+    if (2 * dx > Math.max(width, target) || 2 * dy > Math.max(height, target)) continue;
+    const rank = 2 * dx <= width && 2 * dy <= height ? width * height - 1e12 : Math.hypot(dx, dy);
+    if (rank < best) [found, best] = [face, rank];
   }
   return found;
 }
