@@ -1,75 +1,719 @@
-"""Clips: not shown yet."""
+"""Clips: the first pass with small pictures of the frames, the timeline, edits of tracks, and the result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from scrfd_trt._image_files.frames import MILLION
+from scrfd_trt._looks import Looks, gflops
+from scrfd_trt._nms import pairwise_iou
+from scrfd_trt._options import reason
+from scrfd_trt._studio.photos import draw_sample, drawn_sample
 from scrfd_trt._studio.settings import Settings
-from scrfd_trt.errors import ImageError
+from scrfd_trt._studio.snippets import command, draw_lines, open_detector, wrap_command
+from scrfd_trt._studio.uploads import MAX_PIXELS, can_use_clips, jpeg
+from scrfd_trt._tracking.faces import FrameFaces
+from scrfd_trt._tracking.options import TrackingOptions
+from scrfd_trt.errors import ClosedError, ImageError, MissingDependencyError, OptionError, VideoError
+from scrfd_trt.video import Cover, FacesReader, Frame, VideoReader, detect_video, render_video
+from scrfd_trt.video._detections_file import FACES_SUFFIX, Header, write_faces
+from scrfd_trt.video._selection import SLACK, add_covers, check_covers
+from scrfd_trt.video._summary import MAX_DROPPED, MAX_SHOWN, doubt_text, low_score
+from scrfd_trt.video._timestamps import format_time
+from scrfd_trt.video._two_pass import summarize_frames
 
 if TYPE_CHECKING:
     from scrfd_trt._studio.session import Session
 
+Image = NDArray[np.uint8]
+SIDE, QUALITY = 960, 80  # longest side in pixels of the small pictures of frames
+STORED_BYTES, FIRST_BYTES = 192 << 20, 24 << 20
+"""Of the small pictures of a clip, and of those that are stored at any rate; in long clips, some frames have none."""
+CLIPS_UNAVAILABLE = 'clips require packages that are not installed: pip install "scrfd-trt[video]"'
+OUTPUT_SUFFIXES = {".mov": ".mov", ".webm": ".mkv", ".mkv": ".mkv", ".avi": ".mkv"}
+"""Containers that take H.264 and the clip's own audio; MP4 for all others."""
+TOLERANCE = 2e-3  # seconds by which a time that the page names may be earlier than its frame
+SAME_FACE = 0.3  # overlap from which two boxes in a frame may be of one person
+REPORT_SECONDS = 0.2  # between two reports of progress
+MAX_UNDO = 200
+AROUND = 0.45  # shown around a face, as a share of its longer side
+
+
+class Place(BaseModel):
+    """Where a missing face is at a time."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    t: float = Field(ge=0)
+    box: tuple[float, float, float, float]
+
+
+class Operation(BaseModel):
+    """An edit as the page sends it; each kind uses some of the fields."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    op: str
+    tracks: list[int] = Field([], max_length=10_000)
+    visible: bool = False
+    track: int = 0
+    t: float = 0.0
+    cover: int = 0
+    places: list[Place] = Field([], max_length=1000)
+
+
+_OPERATION: TypeAdapter[Operation] = TypeAdapter(Operation)
+
+
+class Proxies:
+    """Small pictures of a clip's frames, in one file. Thread-safe."""
+
+    def __init__(self, path: Path, frames: int | None) -> None:
+        self._path, self._total = path, frames
+        self._file = path.open("w+b")
+        self._lock = threading.Lock()
+        self._places: list[tuple[int, int]] = []  # offset and size
+        self._times: list[float] = []
+        self.numbers: list[int] = []  # frames that are stored
+        self.size, self.complete = 0, False
+
+    def add(self, frame: Frame) -> None:
+        """Store a frame, unless it is stored already, or the pictures take more than their share."""
+        allowed = STORED_BYTES * (frame.number / self._total if self._total else 1.0)
+        if (self.numbers and frame.number <= self.numbers[-1]) or self.size > FIRST_BYTES + allowed:
+            return
+        content = jpeg(frame.image, SIDE, QUALITY)
+        with self._lock:
+            if self._file.closed:
+                raise ClosedError("the clip was closed")
+            self._file.seek(self.size)
+            try:
+                self._file.write(content)
+            except OSError as error:
+                raise ImageError(f"temporary files cannot be written: {error.strerror}") from error
+            self._places.append((self.size, len(content)))
+            self._times.append(frame.pts_seconds)
+            self.numbers.append(frame.number)
+            self.size += len(content)
+
+    def at(self, seconds: float) -> tuple[int, bytes]:
+        """Return the number of the last stored frame up to a time, else of the first one, and its JPEG."""
+        with self._lock:
+            if not self._places or self._file.closed:
+                raise ImageError("the first picture of the clip is not ready yet")
+            index = max(0, bisect_right(self._times, seconds + TOLERANCE) - 1)
+            offset, size = self._places[index]
+            self._file.seek(offset)
+            return self.numbers[index], self._file.read(size)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        with self._lock:
+            self._file.close()
+
+
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """What a person has changed: the track of each face, which tracks are not covered, and covers by hand."""
+
+    tracks: NDArray[np.int64]  # of all faces of all frames
+    dropped: frozenset[int] = frozenset()  # by the second look
+    visible: frozenset[int] = frozenset()
+    covers: Mapping[int, Cover] = field(default_factory=dict)
+
+
+class Faces:
+    """All faces of a clip, and the edits of them."""
+
+    def __init__(self, header: Header, frames: Iterable[FrameFaces]) -> None:
+        self._frames = list(frames)
+        self._header = header
+        self.times = [frame.pts_seconds for frame in self._frames]
+        self.starts = np.cumsum([0, *(len(frame) for frame in self._frames)])
+        none = FrameFaces(0, 0.0)
+        tracks, self._boxes, self._scores, self._origins = (
+            np.concatenate([getattr(frame, name) for frame in (none, *self._frames)])
+            for name in ("track_ids", "boxes", "scores", "origins")
+        )
+        self._numbers = np.repeat(np.arange(len(self._frames)), np.diff(self.starts))  # of the frames
+        self._edits = self._first = Edits(tracks, frozenset(header.dropped))
+        self._done: list[Edits] = []
+        self._undone: list[Edits] = []
+        self._next_cover = 1
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._undone)
+
+    @property
+    def is_edited(self) -> bool:
+        return self._edits is not self._first
+
+    @property
+    def header(self) -> Header:
+        """The first line of the faces file."""
+        now = self._edits
+        covers = tuple(now.covers.values())
+        more = {"dropped": tuple(sorted(now.dropped)), "visible": tuple(sorted(now.visible)), "covers": covers}
+        return self._header.model_copy(update=more)
+
+    def frame(self, number: int) -> FrameFaces:
+        """Return all faces of a frame, with their edited tracks."""
+        tracks = self._edits.tracks[self.starts[number] : self.starts[number + 1]]
+        return replace(self._frames[number], track_ids=tracks)
+
+    def frames(self) -> Iterator[FrameFaces]:
+        return map(self.frame, range(len(self._frames)))
+
+    def covered(self, number: int) -> FrameFaces:
+        """Return the faces of a frame that are covered."""
+        frame, now = self.frame(number), self._edits
+        hidden = ~np.isin(frame.track_ids, [*now.visible, *now.dropped])
+        return add_covers(frame[hidden], now.covers.values())
+
+    def shown(self, number: int) -> list[dict[str, Any]]:
+        """Return all faces of a frame as the page gets them."""
+        frame, now = self.frame(number), self._edits
+        faces = [
+            {
+                "track": face.track,
+                "cover": None,
+                "box": np.round(face.box, 1).tolist(),
+                "score": round(face.score, 3),
+                "visible": face.track in now.visible or face.track in now.dropped,
+                "origin": face.origin,
+            }
+            for face in frame
+        ]
+        for key, cover in now.covers.items():
+            if (box := cover.box_at(frame.pts_seconds)) is not None:
+                drawn = {"track": None, "cover": key, "box": np.round(box, 1).tolist(), "score": None}
+                faces.append({**drawn, "visible": False, "origin": "by hand"})
+        return faces
+
+    def edit(self, operation: Operation) -> None:
+        """Apply an edit; raise OptionError if it is not possible."""
+        kind = operation.op
+        if kind in ("undo", "redo"):
+            taken, given = (self._done, self._undone) if kind == "undo" else (self._undone, self._done)
+            if not taken:
+                raise OptionError(f"there is nothing to {kind}")
+            given.append(self._edits)
+            self._edits = taken.pop()
+            return
+        changes: dict[str, Callable[[Operation], Edits]] = {
+            "visible": self._set_visible,
+            "merge": self._merge,
+            "split": self._split,
+            "add": self._add,
+            "move": self._move,
+            "remove": self._remove,
+            "reset": lambda _: self._first,
+        }
+        if kind not in changes:
+            raise OptionError(f"there is no edit {kind[:40]!r}")
+        edited = changes[kind](operation)
+        self._done = [*self._done[1 - MAX_UNDO :], self._edits]
+        self._edits, self._undone = edited, []
+
+    def _known(self, tracks: Iterable[int], least: int) -> list[int]:
+        chosen = list(dict.fromkeys(tracks))
+        known = set(np.unique(self._edits.tracks).tolist())
+        if missing := [track for track in chosen if track not in known]:
+            raise OptionError(f"there is no track {missing[0]}")
+        if len(chosen) < least:
+            raise OptionError(f"choose {'a track' if least == 1 else 'two or more tracks'}")
+        return chosen
+
+    def _set_visible(self, operation: Operation) -> Edits:
+        now, chosen = self._edits, frozenset(self._known(operation.tracks, 1))
+        if not operation.visible:
+            return replace(now, visible=now.visible - chosen, dropped=now.dropped - chosen)
+        dropped = chosen & self._first.dropped
+        return replace(now, visible=now.visible | (chosen - dropped), dropped=now.dropped | dropped)
+
+    def _merge(self, operation: Operation) -> Edits:
+        now, chosen = self._edits, self._known(operation.tracks, 2)
+        is_own = np.isin(now.tracks, chosen) & (self._origins == "detected")
+        for number in np.unique(self._numbers[is_own]):
+            rows = np.flatnonzero(is_own & (self._numbers == number)) if self._shares(is_own, number) else ()
+            if len(rows) > 1 and pairwise_iou(self._boxes[rows], self._boxes[rows]).min() < SAME_FACE:
+                first, second = sorted(set(now.tracks[rows].tolist()))[:2]
+                at = format_time(self.times[number])
+                raise OptionError(f"tracks {first} and {second} are two people: both are in the picture at {at}")
+        kept = min(chosen)
+        others = frozenset(chosen) - {kept}
+        hidden = [track for track in chosen if track not in now.visible | now.dropped]
+        shown = frozenset({kept} if not hidden and now.visible & frozenset(chosen) else ())
+        dropped = frozenset({kept} if not hidden and not shown else ())
+        return replace(
+            now,
+            tracks=np.where(np.isin(now.tracks, list(others)), kept, now.tracks),
+            visible=(now.visible - frozenset(chosen)) | shown,
+            dropped=(now.dropped - frozenset(chosen)) | dropped,
+        )
+
+    def _shares(self, is_own: NDArray[np.bool_], number: int) -> bool:
+        return int(is_own[self.starts[number] : self.starts[number + 1]].sum()) > 1
+
+    def _split(self, operation: Operation) -> Edits:
+        now, (track,) = self._edits, self._known([operation.track], 1)
+        first = bisect_right(self.times, operation.t - TOLERANCE)  # the frame at this time, or the next one
+        is_own = now.tracks == track
+        is_later = is_own & (self._numbers >= first)
+        if not is_later.any() or is_later.sum() == is_own.sum():
+            raise OptionError(f"track {track} has no faces on both sides of {format_time(operation.t)}")
+        number = int(now.tracks.max()) + 1
+        more = {
+            name: frozenset({number}) if track in getattr(now, name) else frozenset() for name in ("visible", "dropped")
+        }
+        return replace(
+            now,
+            tracks=np.where(is_later, number, now.tracks),
+            visible=now.visible | more["visible"],
+            dropped=now.dropped | more["dropped"],
+        )
+
+    def _cover(self, operation: Operation) -> Cover:
+        places = {place.t: place.box for place in sorted(operation.places, key=lambda place: place.t)}
+        if not places:
+            raise OptionError("draw the face at two moments or more")
+        if len(places) == 1:  # only in this frame
+            ((seconds, box),) = places.items()
+            places = {seconds - SLACK / 10: box, seconds + SLACK / 10: box}
+        cover = Cover(boxes=tuple(places.values()), pts_seconds=tuple(places))
+        check_covers([cover], self._header.size)
+        return cover
+
+    def _add(self, operation: Operation) -> Edits:
+        covers = {**self._edits.covers, self._next_cover: self._cover(operation)}
+        self._next_cover += 1
+        return replace(self._edits, covers=covers)
+
+    def _known_cover(self, key: int) -> int:
+        if key not in self._edits.covers:
+            raise OptionError("this drawn face is gone")
+        return key
+
+    def _move(self, operation: Operation) -> Edits:
+        key = self._known_cover(operation.cover)
+        return replace(self._edits, covers={**self._edits.covers, key: self._cover(operation)})
+
+    def _remove(self, operation: Operation) -> Edits:
+        key = self._known_cover(operation.cover)
+        return replace(self._edits, covers={k: cover for k, cover in self._edits.covers.items() if k != key})
+
+    def adopt(self, before: Faces) -> None:
+        """Take over the covers by hand of another search, and what its visible tracks show."""
+        visible = set()
+        for track in before._edits.visible:
+            row = before._best_row(track)
+            number = bisect_right(self.times, before.times[before._numbers[row]] + TOLERANCE) - 1
+            frame = self.frame(max(number, 0))
+            same = pairwise_iou(before._boxes[row][None], frame.boxes)[0] > SAME_FACE if len(frame) else []
+            visible |= set(frame.track_ids[same].tolist()) if len(frame) else set()
+        covers, self._next_cover = before._edits.covers, before._next_cover
+        if visible or covers:
+            self._edits = replace(self._first, visible=frozenset(visible), covers=covers)
+
+    def _best_row(self, track: int) -> int:
+        """Return the row of a track's best face: high score, large, and detected."""
+        rows = np.flatnonzero(self._edits.tracks == track)
+        sides = np.maximum(self._boxes[rows, 2:] - self._boxes[rows, :2], 0.0)
+        weight = np.where(self._origins[rows] == "detected", 1.0, 0.1)
+        return int(rows[np.argmax(self._scores[rows] * np.sqrt(sides.prod(axis=1)) * weight)])
+
+    def best(self, track: int) -> tuple[float, NDArray[np.float64]]:
+        """Return time and box of a track's best face; raise OptionError if there is no such track."""
+        row = self._best_row(self._known([track], 1)[0])
+        return self.times[self._numbers[row]], self._boxes[row]
+
+    def timeline(self) -> dict[str, Any]:
+        """Return tracks, moments to review and covers as the page gets them."""
+        moments = self.moments()
+        doubtful = {moment["track"] for moment in moments}
+        tracks = [self._lane(track, track in doubtful) for track in np.unique(self._edits.tracks).tolist()]
+        tracks.sort(key=lambda lane: (lane["dropped"], lane["spans"][0][0], lane["id"]))
+        covers = [
+            {"id": key, "places": [{"t": t, "box": box} for t, box in zip(cover.pts_seconds, cover.boxes, strict=True)]}
+            for key, cover in self._edits.covers.items()
+        ]
+        return {"times": self.times, "tracks": tracks, "moments": moments, "covers": covers}
+
+    def _lane(self, track: int, doubtful: bool) -> dict[str, Any]:
+        rows = np.flatnonzero(self._edits.tracks == track)
+        row, now = self._best_row(track), self._edits
+        spans = self._spans(self._numbers[rows])
+        return {
+            "id": track,
+            "score": round(float(self._scores[rows].max()), 3),
+            "spans": spans,
+            "gaps": [[one[1], other[0]] for one, other in pairwise(spans)],
+            "filled": self._spans(self._numbers[rows[self._origins[rows] == "interpolated"]]),
+            "visible": track in now.visible or track in now.dropped,
+            "dropped": track in now.dropped,
+            "doubtful": doubtful,
+            "best": {"t": self.times[self._numbers[row]], "box": np.round(self._boxes[row], 1).tolist()},
+        }
+
+    def _spans(self, numbers: NDArray[np.int64]) -> list[list[float]]:
+        """Return the times of runs of frames: those of the first and of the last frame."""
+        frames = np.unique(numbers)
+        if not len(frames):
+            return []
+        runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+        return [[self.times[run[0]], self.times[run[-1]]] for run in runs]
+
+    def moments(self) -> list[dict[str, Any]]:
+        """Return the moments to review, those of the report of ``anonymize``, in order of time."""
+        visible, covers = list(self._edits.visible), self._edits.covers.values()
+        frames = (add_covers(frame[~np.isin(frame.track_ids, visible)], covers) for frame in self.frames())
+        summary = summarize_frames(self.header, frames)
+        moments = [
+            _moment(track.first.pts_seconds, track.last.pts_seconds, "dropped", number, low_score(track))
+            | {"t": track.best_pts_seconds, "box": np.round(track.best.box, 1).tolist()}
+            for number, track in list(summary.dropped.items())[:MAX_DROPPED]
+        ]
+        moments += [
+            _moment(one.start, one.end, one.doubt, one.track, doubt_text(one))
+            | {"t": one.shown[0], "box": [round(side, 1) for side in one.shown[1]]}
+            for one in summary.moments_to_review(MAX_SHOWN)
+        ]
+        moments += [_moment(*gap, "missing", None, "frames are missing") for gap in summary.gaps()]
+        return sorted(moments, key=lambda moment: (moment["t0"], moment["t1"], moment["track"] or 0))
+
+
+def _moment(start: float, end: float, kind: str, track: int | None, text: str) -> dict[str, Any]:
+    if kind == "dropped":
+        text = f"not covered, since a second look found no face: {text}"
+    return {"t0": start, "t1": end, "kind": kind, "track": track, "text": text, "t": start, "box": None}
+
 
 class Clip:
-    """A clip of a page."""
+    """A clip of a page; its faces are searched by :meth:`look`."""
 
     kind = "clip"
-    nbytes = 0
-    reviewed = False
 
     def __init__(self, session: Session, key: str, name: str, path: Path, settings: Settings) -> None:
+        if not can_use_clips():
+            raise MissingDependencyError(CLIPS_UNAVAILABLE)
         self.session, self.id, self.name, self.path, self.settings = session, key, name, path, settings
-        raise ImageError(f"{name}: clips are not opened yet")
+        self.reviewed, self.version = False, 0
+        self._state, self._step, self._error = "looking", "Waiting", ""
+        self._done: float | None = None
+        self._notes: list[str] = []
+        self._closed = threading.Event()
+        self._changed = threading.Condition()
+        self._looking, self._editing = threading.Lock(), threading.RLock()
+        self._lost = 0  # frames
+        self._search = 0  # counts changes of what is searched
+        self._faces: Faces | None = None
+        self._timeline: tuple[int, dict[str, Any]] | None = None
+        try:
+            with VideoReader(path, damaged="keep") as reader:
+                self.info_of_video = info = reader.info
+        except VideoError as error:
+            raise ImageError(f"{name} cannot be opened as a clip: {error.reason}") from error
+        self.width, self.height = info.size
+        if self.width * self.height > MAX_PIXELS:
+            raise ImageError(f"{name} has more than {MAX_PIXELS // MILLION} million pixels: use a smaller one")
+        self._proxies = Proxies(path.with_name("frames.jpegs"), info.frames)
 
-    def look(self) -> bool:
-        """Search the clip."""
-        return False
-
-    def fail(self, reason: str) -> None:
-        """Note why the clip cannot be searched."""
-
-    def wait(self, stopped: Callable[[], bool]) -> None:
-        """Wait until the clip has been searched."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the clip and of the small pictures, on disk."""
+        return (self.path.stat().st_size if self.path.exists() else 0) + self._proxies.size
 
     def info(self) -> dict[str, Any]:
-        """Return the state of the clip."""
-        return {}
+        """Return the state of the clip as the page gets it."""
+        faces, ready = self._faces, self._state == "ready"
+        shown = self._current() if faces is not None and ready else {"tracks": (), "moments": (), "covers": ()}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "kind": self.kind,
+            "width": self.width,
+            "height": self.height,
+            "state": self._state,
+            "step": self._step,
+            "progress": self._done,
+            "error": self._error or None,
+            "reviewed": self.reviewed,
+            "faces": len(shown["tracks"]) + len(shown["covers"]),
+            "doubts": len(shown["moments"]),
+            "version": self.version,
+            "settings": self.settings.model_dump(),
+            "can_undo": faces is not None and ready and faces.can_undo,
+            "can_redo": faces is not None and ready and faces.can_redo,
+            "notes": list(self._notes),
+        }
 
     def set_settings(self, settings: Settings) -> bool:
         """Replace the settings; return whether faces have to be searched again."""
-        self.settings = settings
+        with self._editing:
+            again = settings.search != self.settings.search
+            self.settings, self.version = settings, self.version + 1
+            if again:
+                self._search += 1
+                self._report("looking", "Waiting", None)
+        return again
+
+    def look(self) -> bool:
+        """Search the clip; return False, since no other look follows."""
+        with self._looking:
+            if self._closed.is_set() or self._state == "ready":
+                return False
+            search, faces_file = self._search, self.path.with_name(f"found{FACES_SUFFIX}")
+            settings, detector = self.settings, self.session.detector
+            looks = Looks(
+                min_face=settings.small_faces, rotations=settings.rotations, gflops=gflops(self.session.model)
+            )
+            told = 0.0
+
+            def check() -> None:
+                if self._closed.is_set() or self._search != search:
+                    raise ClosedError("the clip was closed")
+
+            def progress(_: str, done: int, total: int | None) -> None:
+                nonlocal told
+                check()
+                if time.monotonic() - told > REPORT_SECONDS:
+                    told = time.monotonic()
+                    of = f" of {total:,}" if total else ""
+                    self._report("looking", f"Finding faces: frame {done:,}{of}", done / total if total else None)
+
+            def watch(frame: Frame) -> None:
+                check()
+                self._proxies.add(frame)
+
+            low = min(float(TrackingOptions.model_fields["low"].default), settings.score)
+            summary = detect_video(
+                self.path,
+                faces_file,
+                looks.for_video(detector, (self.width, self.height)),
+                tracking=TrackingOptions(threshold=settings.score, low=low),
+                overwrite=True,
+                damaged="keep",
+                progress=progress,
+                watch=watch,
+            )
+            with FacesReader(faces_file) as file:
+                found = Faces(file.header, file)
+            with self._editing:
+                check()
+                if self._faces is not None:
+                    found.adopt(self._faces)
+                self._lost = summary.lost
+                self._notes = [f"{summary.lost} frames of this file are damaged or missing."] if summary.lost else []
+                self._faces = found
+                self.version += 1
+                self._report("ready", "", None)
         return False
 
-    def edit(self, _: Any) -> dict[str, Any]:
-        """Apply an edit."""
-        return {}
+    def _report(self, state: str, step: str, done: float | None) -> None:
+        with self._changed:
+            self._state, self._step, self._done = state, step, None if done is None else round(done, 3)
+            self._error = ""
+            self._changed.notify_all()
+        self.session.changed(self)
 
-    def thumbnail(self, _overlay: str | None, _side: int) -> bytes:
-        """Return a small picture."""
-        return b""
+    def fail(self, why: str) -> None:
+        """Note why the clip cannot be searched."""
+        with self._changed:
+            self._state, self._step, self._done, self._error = (
+                "failed",
+                "",
+                None,
+                why.replace(str(self.path), self.name),
+            )
+            self._changed.notify_all()
+        self.session.changed(self)
+
+    def wait(self, stopped: Callable[[], bool]) -> None:
+        """Wait until the clip has been searched; raise ImageError if that failed."""
+        with self._changed:
+            while self._state not in ("ready", "failed") and not stopped():
+                if self._closed.is_set():
+                    raise ClosedError("the clip was removed")
+                self._changed.wait(0.2)
+            if self._state == "failed":
+                raise ImageError(self._error)
+
+    def _ready(self) -> Faces:
+        if self._faces is None or self._state != "ready":
+            raise ImageError("the faces of this clip are not known yet")
+        return self._faces
+
+    def _current(self) -> dict[str, Any]:
+        """Return the timeline, which is made anew after each edit."""
+        known, version, faces = self._timeline, self.version, self._faces
+        assert faces is not None  # noqa: S101 - for mypy
+        if known is None or known[0] != version:
+            known = self._timeline = version, faces.timeline()
+        return known[1]
+
+    def timeline(self) -> dict[str, Any]:
+        """Return the times of all frames, tracks, moments to review and covers."""
+        faces = self._ready()
+        rate = float(self.info_of_video.rate)
+        duration = max(self.info_of_video.duration or 0.0, faces.times[-1] + 1 / rate if faces.times else 0.0)
+        return {"version": self.version, "duration": duration, "frame_rate": rate, **self._current()}
+
+    def edit(self, operation: Any) -> dict[str, Any]:
+        """Apply an edit; raise OptionError if it is invalid."""
+        try:
+            parsed = _OPERATION.validate_python(operation)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise OptionError(f"the edit is invalid: {'.'.join(map(str, first['loc']))}: {reason(first)}") from error
+        with self._editing:
+            faces = self._ready()
+            faces.edit(parsed)
+            self.version += 1
+            undo = {"can_undo": faces.can_undo, "can_redo": faces.can_redo}
+            answer = {"version": self.version, "timeline": self.timeline(), **undo}
+        self.session.changed(self)
+        return answer
+
+    def frame(self, seconds: float, covered: bool, side: int | None = None) -> bytes:
+        """Return the stored frame at a time as JPEG; covered, as far as its faces are known."""
+        number, content = self._proxies.at(seconds)
+        if not covered:
+            if side is None or side >= min(SIDE, max(self.width, self.height)):
+                return content
+            return jpeg(_decoded(content), side, QUALITY)
+        faces, image = self._ready().covered(number), _decoded(content)
+        if len(faces):
+            image = np.asarray(self.session.overlay(self.settings)(image, self._small(faces, image)), np.uint8)
+        return jpeg(image, side, QUALITY)
+
+    def _small(self, faces: FrameFaces, image: Image) -> Any:
+        """Return faces in pixels of a small picture."""
+        scale = np.array(image.shape[1::-1]) / (self.width, self.height)
+        landmarks = None if faces.landmarks is None else faces.landmarks * scale
+        return replace(faces, boxes=faces.boxes * np.tile(scale, 2), landmarks=landmarks).detections(image.shape[1::-1])
+
+    def frame_faces(self, seconds: float) -> list[dict[str, Any]]:
+        """Return all faces of the stored frame at a time."""
+        return self._ready().shown(self._proxies.at(seconds)[0])
+
+    def track_face(self, track: int, side: int) -> bytes:
+        """Return the best face of a track as a square JPEG."""
+        seconds, box = self._ready().best(track)
+        image = _decoded(self._proxies.at(seconds)[1])
+        return jpeg(_square(image, box * np.tile(np.array(image.shape[1::-1]) / (self.width, self.height), 2), side))
+
+    def thumbnail(self, overlay: str | None, side: int) -> bytes:
+        """Return a small covered picture, or an overlay on the best face, or on a drawn one if there is none."""
+        is_ready = self._state == "ready"
+        tracks = self._current()["tracks"] if is_ready else ()
+        best = max(tracks, key=lambda lane: (not lane["dropped"], lane["score"]), default=None)
+        if overlay is None:
+            return self.frame(best["best"]["t"] if best else 0.0, is_ready, side)
+        if best is None:
+            return jpeg(drawn_sample(overlay, side))
+        number, content = self._proxies.at(best["best"]["t"])
+        image, faces = _decoded(content), self._ready().frame(number)
+        faces = faces[faces.track_ids == best["id"]]
+        return jpeg(
+            draw_sample(overlay, image, self._small(faces, image), side) if len(faces) else drawn_sample(overlay, side)
+        )
 
     @property
     def output_name(self) -> str:
         """The name of the result."""
-        return self.name
+        path, hides = Path(self.name), self.settings.mode == "hide"
+        suffix = OUTPUT_SUFFIXES.get(path.suffix.lower(), ".mp4")
+        return f"{path.stem}{'_anonymized' if hides else '_overlay'}{suffix}"
 
     @property
     def faces_name(self) -> str:
         """The name of the faces file."""
-        return f"{Path(self.name).stem}.faces.jsonl"
+        return f"{Path(self.name).stem}{FACES_SUFFIX}"
 
-    def write(self, path: Path, progress: Callable[[float, float, str], None]) -> None:
-        """Write the result."""
+    def write(self, path: Path, progress: Callable[[float, float | None, str], None]) -> None:
+        """Write the covered clip with its sound; errors of ``progress`` stop it."""
+        faces_file = path.with_name(f"drawn{FACES_SUFFIX}")
+        self.write_faces(faces_file)
+
+        def report(_: str, done: int, total: int | None) -> None:
+            if self._closed.is_set():
+                raise ClosedError("the clip was removed")
+            progress(done, total, f"frame {done:,}" + (f" of {total:,}" if total else ""))
+
+        try:
+            overlay = self.session.overlay(self.settings)
+            render_video(self.path, path, faces_file, overlay, overwrite=True, damaged="keep", progress=report)
+        except VideoError as error:  # it names the temporary file
+            raise VideoError(error.reason, subject=self.name) from error
+        finally:
+            faces_file.unlink(missing_ok=True)
 
     def write_faces(self, path: Path) -> None:
-        """Write the faces file."""
+        """Write the faces file with all edits."""
+        faces = self._ready()
+        header = faces.header.model_copy(update={"video": self.name})
+        write_faces(path, header, faces.frames())
 
     def code(self) -> tuple[str, str]:
-        """Return the command line and the program that make the result."""
-        return "", ""
+        """Return the command line and the program that make the result; with a faces file, where options cannot."""
+        faces, settings, name = self._ready(), self.settings, self.name
+        layers, model, hides = self.session.layers(settings), self.session.model, self.settings.mode == "hide"
+        file = self.faces_name if faces.is_edited or settings.small_faces != hides else ""
+        damaged = ["--damaged", "keep"] if self._lost else []
+        line = command(name, settings, layers, model, faces=file, output=self.output_name)
+        lines = ["import overlays"]
+        keep = ", damaged='keep'" if self._lost else ""
+        if file:
+            lines += ["from scrfd_trt.video import render_video", "", *draw_lines(layers)]
+            lines += [f"render_video({name!r}, {self.output_name!r}, {file!r}, draw{keep})"]
+        else:
+            found = {key: value for key, value in faces.header.detector_options.items() if value}
+            opened = open_detector(model, *(f"{key}={value!r}" for key, value in found.items()))
+            tracking = {key: faces.header.tracking[key] for key in ("threshold", "low")}
+            options = ", ".join(f"{key}={value:g}" for key, value in tracking.items())
+            lines += [
+                "from scrfd_trt import SCRFDDetector",
+                "from scrfd_trt.video import TrackingOptions, overlay_video",
+            ]
+            lines += ["", *draw_lines(layers), f"tracking = TrackingOptions({options})", f"with {opened} as detector:"]
+            lines += [f"    overlay_video({name!r}, {self.output_name!r}, detector, draw, tracking=tracking{keep})"]
+        return " ".join([line, *([wrap_command(damaged)] if damaged else [])]), "\n".join(lines) + "\n"
 
     def close(self) -> None:
-        """Delete the files."""
+        """Stop what works on the clip, and delete its files."""
+        self._closed.set()
+        self._proxies.close()
+        self.session.files.delete(self.path)
+
+
+def _decoded(content: bytes) -> Image:
+    return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+
+
+def _square(image: Image, box: NDArray[np.floating[Any]], side: int) -> Image:
+    """Return a square around a box, as much of it as the image has."""
+    reach = max(2.0, float((box[2:] - box[:2]).max()) * (0.5 + AROUND))
+    reach = min(reach, min(image.shape[:2]) / 2)
+    middle = np.clip((box[:2] + box[2:]) / 2, reach, np.array(image.shape[1::-1]) - reach)
+    left, top = np.round(middle - reach).astype(int).tolist()
+    whole = max(2, int(2 * reach))
+    part = image[max(0, top) : top + whole, max(0, left) : left + whole]
+    way = cv2.INTER_AREA if whole > side else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, (side, side), interpolation=way), np.uint8)
