@@ -164,6 +164,7 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     while rest[at:].strip():
         key = _KEY.match(rest, at)
         if key is None:
+            _entries(name)  # which refuses an unknown name
             item = rest[at:].strip()
             raise OptionError(f"{item!r} in {spec!r} is not option=value: {_item_hint(name, item, options)}")
         if key[1] in options:
@@ -178,9 +179,12 @@ def _item_hint(name: str, item: str, options: dict[str, str]) -> str:
     before = next(reversed(options.values()), "")
     if before.isdecimal() and word.isdecimal() and word == item:
         return f"use {before}.{word}"
-    known: list[str] = []
+    found: tuple[OptionHelp, ...] = ()
     with suppress(ScrfdError):
-        known = [one.name for one in describe(name)]
+        found = describe(name)
+    known, meant = [one.name for one in found], [one.name for one in found if word in one.choices or one.required]
+    if len(meant) == 1 and not options:
+        return f"write {meant[0]}={word}"
     if options or not known or word in known:
         hint = f"write {word if word.isidentifier() else 'OPTION'}=VALUE"
         return f"{hint}, or quote a value that contains a comma" if options else hint
@@ -213,9 +217,10 @@ def _entries(name: str) -> dict[tuple[str, str], EntryPoint]:
         raise OptionError(f"the name of an overlay is required, not {shown(name)}; an overlay is used as it is")
     if found := _by_source(_search_path(), name):
         return found
-    message = unknown_name(
-        "overlay", name, names(), {"mosaic": "pixelate", "black": "solid", "box": "boxes"}.get(name, "")
-    )
+    meant = {"mosaic": "pixelate", "black": "solid", "box": "boxes"}.get(name, "")
+    if re.search(r"\.(png|webp|jpe?g|gif|svg)$", name, re.IGNORECASE):
+        meant = f"image:picture={name}"
+    message = unknown_name("overlay", name, names(), meant)
     try:
         installed_distribution(PROJECT)
     except PackageNotFoundError:

@@ -105,6 +105,10 @@ class DetectorBase(Explained):
     @explained_options
     @listed_options(OpenKeywords)
     def __init__(self, name: str | os.PathLike[str] = models.DEFAULT_MODEL, **options: Unpack[OpenKeywords]) -> None:
+        if name in ("cpu", "gpu", "auto") or str(name).startswith("cuda"):
+            raise OptionError(f"pass the device by name: device={name!r}", fields=["device"], value=name)
+        if PurePath(str(name)).suffix.lower() in (".pt", ".pth"):
+            raise OptionError(f"{name} is a checkpoint of PyTorch: export it to ONNX", fields=["name"], value=name)
         how: dict[str, Any] = {".onnx": self.from_onnx, ".engine": self.from_engine, ".plan": self.from_engine}
         if open_file := how.get(PurePath(str(name)).suffix.lower()):
             vars(self).update(vars(open_file(name, **options)))

@@ -109,9 +109,15 @@ def unknown_option(name: str, known: Collection[str]) -> str:
     for one, (kind, others) in _NESTED.items():
         if one in known and name in others.split():
             return f"{name}: {kind if ' ' in kind else f'pass {one}={kind}(…), which has such options'}"
+    return unknown_name("option", name, known, meant_by(name, known))
+
+
+def meant_by(name: str, known: Collection[str]) -> str:
+    """Return which of the known names has this one in other libraries; empty if none has."""
     tables = [*_ARGUMENTS.items(), *_ATTRIBUTES.items()]
-    meant = next((one for one, others in tables if one in known and name in others.split()), "")
-    return unknown_name("option", name, known, meant)
+    return (
+        name if name in known else next((one for one, others in tables if one in known and name in others.split()), "")
+    )
 
 
 _ATTRIBUTES: Final = {
@@ -142,7 +148,8 @@ _ATTRIBUTES: Final = {
     "detect(image, threshold=…), or options.threshold to read it": "threshold conf det_thresh thresh confidence",
     "to_pandas()": "to_df to_dataframe",
     "to_arrow(), which pyarrow.parquet.write_table writes": "to_parquet",
-    "detect(image)": "predict get infer inference process detect_faces forward run detect_image detectMultiScale",
+    "detect(image)": "get_faces process process_image "
+    "predict get infer inference process detect_faces forward run detect_image detectMultiScale",
     "detect_batch(images), or stream(images)": "predict_batch batch detect_many detect_folder",
     "detect(image), and scrfd_trt.video.detect_video for tracks": "track",
     "warmup()": "prepare",
@@ -153,9 +160,9 @@ _ATTRIBUTES: Final = {
 _OWN: Final = (
     ("Detections", "shape count is_empty", "len(faces) is the number of faces"),
     ("Detections", "size image img", "the image is not kept; image_size is its width and height, source its path"),
-    ("Detections", "class_id cls names class_name", "all are faces; to_supervision() has class_id"),
+    ("Detections Detection", "class_id cls names class_name label", "all are faces; to_supervision() has class_id"),
     ("Detections Detection", "embedding normed_embedding", "compute it from align(): docs/how-to/examples.md"),
-    ("Detections", "copy sort sort_values top head", "index them: faces[faces.areas.argsort()[::-1][:5]] is a copy"),
+    ("Detections", "copy sort sort_values top head largest best max", "index: faces[faces.areas.argsort()[::-1][:5]]"),
     ("Detections", "verbose summary", "print(faces) describes them"),
     ("Detections", "save_txt to_file", "write to_csv() or to_json() with Path(…).write_text(…)"),
     ("Detections", "from_dicts from_list from_pandas from_csv from_ultralytics", "use from_rows(rows, image_size)"),
@@ -167,12 +174,23 @@ _OWN: Final = (
     ("DetectorBase", "find_faces", "use scrfd_trt.video.find_faces(VideoReader(path), detector)"),
     ("DetectorBase", "detect_video", "use scrfd_trt.video.detect_video(path, faces_file, detector)"),
     ("DetectorBase", "nms_thresh max_faces iou min_face rotations color max_batch", "it is in options"),
+    ("DetectorBase", "names classes", "all are faces"),
+    ("DetectorBase", "model session providers version", "description names the model's runtime"),
+    ("DetectorBase", "half fuse eval train fp16", "models are ready; build_engine makes engines of half precision"),
+    ("DetectorBase", "align crop crop_faces extract_faces draw plot save show visualize", "use that of detect(image)"),
+    ("Detections", "iloc loc iterrows apply query df values columns T to_excel", "use to_pandas(), which has it"),
+    ("Detection", "plot save show to_json to_csv", "it is of Detections: faces[0:1] has one face"),
+    ("VideoInfo", "fps frame_rate", "use rate"),
+    ("VideoInfo", "width height shape resolution", "use size"),
+    ("VideoInfo", "frame_count nb_frames num_frames", "use frames"),
+    ("overlays", "get", "use overlays.create(name)"),
+    ("scrfd_trt.video", "open read load VideoCapture", "use VideoReader(path), or open_source('camera:0')"),
     ("DetectorBase", "export", "use scrfd_trt.build_engine(onnx, path)"),
     ("DetectorBase", "closed is_closed", "calls after close() raise ClosedError"),
     ("OverlayModel Compose", "apply annotate render", "call it: overlay(image, faces)"),
     ("OverlayModel", "options", "options are attributes, and model_dump() has all"),
-    ("FrameReader", "read frames grab get_frame", "iterate over it: for frame in reader"),
-    ("FrameReader", "fps size width height frame_count duration", "use info, which has size, rate and frames"),
+    ("FrameReader", "read frames grab get_frame next", "iterate over it: for frame in reader"),
+    ("FrameReader", "fps size width height frame_count duration get isOpened", "use info: size, rate and frames"),
     ("FrameReader", "release", "use close()"),
     ("Frame", "shape to_ndarray", "use image, an array (H, W, 3) in BGR"),
     ("FrameFaces", "image frame", "it has faces only; overlay_live yields frames with their faces"),
@@ -204,8 +222,16 @@ def attribute_hint(owner: type | str, name: str) -> str:
         if name in others.split() and owners & {*of.split()}:
             return f"; {hint}"
     found = (ours for ours, others in _ATTRIBUTES.items() if name in others.split())
-    known = {*dir(owner), *getattr(owner, "__dataclass_fields__", ())}
-    return next((f"; use {ours}" for ours in found if re.split(r"\W", ours)[0] in known), "")
+    known = [each for each in (*dir(owner), *getattr(owner, "__dataclass_fields__", ())) if each[0] != "_"]
+    if hint := next((f"; use {ours}" for ours in found if re.split(r"\W", ours)[0] in known), ""):
+        return hint
+    words = {*re.findall(r"[a-z]+", re.sub(r"([A-Z])", r" \1", name).lower())}
+    similar = [] if isinstance(owner, str) else [one for one in known if _overlap({*one.split("_")}, words)]
+    return f"; there is {' and '.join(dict.fromkeys(similar[:3]))}" if similar else ""
+
+
+def _overlap(some: set[str], others: set[str]) -> bool:
+    return some <= others or others <= some
 
 
 def unknown_attribute(owner: object, name: str) -> Any:

@@ -272,7 +272,7 @@ def redact_password(source: str) -> str:
 
 def unknown_name(kind: str, name: str, choices: Collection[str], meant: str = "") -> str:
     """Return that there is no such name, with what is meant or the closest choice, and all choices."""
-    close = meant or next(iter(get_close_matches(name, choices, 1, 0.76)), "")
+    close = meant or next(iter(get_close_matches(name.lower(), choices, 1, 0.76)), "")
     hint = f"did you mean {close!r}? " if close else ""
     known = f"the {kind}s are: {', '.join(choices)}" if choices else f"there are no {kind}s"
     return f"no {kind} {shown(name)}; {hint}{known}"

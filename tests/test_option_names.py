@@ -161,6 +161,10 @@ def test_names_of_other_libraries_are_answered(options, message):
         ("faces[0].box.astype(int)", "'Box' object has no attribute 'astype'; it is a tuple of numbers; boxes and"),
         ("faces[0].box.width", "'Box' object has no attribute 'width'; it is of the face: face.width, face.height"),
         ("overlays.from_supervision(overlays.Blur)", "Blur is a class: write Blur(…)"),
+        ("SCRFDDetector('cuda:0')", "pass the device by name: device='cuda:0'"),
+        ("SCRFDDetector('yolov8n.pt')", "yolov8n.pt is a checkpoint of PyTorch: export it to ONNX"),
+        ("detector.detectFaces(image)", "'SCRFDDetector' object has no attribute 'detectFaces'; there is detect"),
+        ("faces.iloc[0]", "'Detections' object has no attribute 'iloc'; use to_pa"),
         ("overlays.skull(image, faces)", "module 'overlays' has no attribute 'skull'; use overlays.create('skull')"),
     ],
 )

@@ -67,7 +67,7 @@ def listing(kind: str, heading: str, items: Iterable[object]) -> None:
         return
     message(kind, f"{heading}:")
     for item in items:
-        plain(f"- {item}")
+        plain(f"- {item}".replace("- -: ", "- standard input: ", 1))
 
 
 def plain(text: object) -> None:

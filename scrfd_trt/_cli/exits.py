@@ -69,7 +69,10 @@ FLAGS = {name: f"--{name.replace('_', '-')}" for name in SAME_NAMES} | {
 CALLS = {"faces_file": "detect_video()"}  # what library messages suggest in place of a flag, by the same names
 HINTS = {"--damaged": ", or use --damaged keep"}  # what follows messages in place of "see" and these flags
 ORIGINS = "scrfd_trt.origins"  # key in :attr:`typer.Context.meta` of files and variables by the flags that they set
-MISSING = {"Missing option '--overlay'": ": name one, such as --overlay skull; 'scrfd-trt overlays' lists all"}
+MISSING = {
+    "Missing option '--overlay'": ": name one, such as --overlay skull; 'scrfd-trt overlays' lists all",
+    "Missing option '--output' / '-o'": ": name the file to write",
+}
 UNITS = {"MILLION": " million", "SECONDS": " seconds", "MIB": " MiB"}  # what follows a number, by the option's metavar
 
 # The base of typer's usage errors has no public name in every version.
@@ -138,7 +141,7 @@ def _reason(error: Any) -> str:
         if hasattr(error.ctx.command, "commands"):
             how = "options follow a command, as in 'scrfd-trt anonymize photo.jpg --output hidden.jpg'"
             return f"{error.option_name}: {how}"
-        return guesses.no_option(error.option_name, error.ctx.command.params)
+        return guesses.no_option(error.option_name, error.ctx.command.params, error.ctx.info_name)
     text: str = error.format_message().rstrip(".")
     text += MISSING.get(text, "")
     if hasattr(error.__cause__, "errors"):  # pydantic's, which converts values

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from scrfd_trt._option_names import meant_by
+from scrfd_trt.errors import ScrfdError
 
 ANNOTATE = "use --annotate DIR for copies with marked faces, or --output FILE for the results"
 CAMERAS = dict.fromkeys(("0", "cam", "webcam"), "camera:0") | {f"/dev/video{n}": f"camera:{n}" for n in range(10)}
 RENAMED = (("keep", "only"), ("leave", "except"))
 COPIES = ("anonymize", "overlay")
 RESIZE = "copies keep the size of their input; use ffmpeg or ImageMagick on the copy"
+FACES_ONLY = "SCRFD detects faces only; leave it out"
 CROPS = "use 'scrfd-trt detect FILE --save-crops DIR'"
 COMPLETION, ENGINE = "--install-completion", "'scrfd-trt build MODEL -o FILE.plan' writes a TensorRT engine"
+NO_NAMES = "faces are detected, not recognized; docs/how-to/examples.md has a program that compares faces"
 NUMBERS = "use --only-tracks N,... or --except-tracks N,..., with numbers of 'scrfd-trt tracks'"
 SMALL = "smaller faces are not left out; --min-face N finds faces from N pixels on"
 VISIBLE = "use --except-region X,Y,W,H, or in videos --except-tracks N,... with numbers of 'scrfd-trt tracks'"
@@ -30,13 +36,17 @@ GUESSES: Mapping[str, Guess] = {
     # Commands
     **_each("anonymise", "anonymizer", "blur", "deface", "hide", "redact", "censor", "mask", to=("anonymize",)),
     **_each("pixelate", "mosaic", to=("anonymize", "--replace-with", "mosaic")),
-    **_each("predict", "detection", "find", "faces", "infer", to=("detect",)),
+    **_each("predict", "detection", "find", "faces", "infer", "count", to=("detect",)),
+    **_each("recognize", "recognise", "identify", "embed", "compare", to=NO_NAMES),
+    **_each("val", "eval", to=("evaluate",)),
+    **_each("test", to="use 'scrfd-trt doctor' for this machine, 'scrfd-trt evaluate' for labelled images"),
+    **_each("api", "server", "rest", to=("serve",)),
     **_each("track", "tracking", to=("tracks",)),
     **_each("draw", "annotate", "plot", to=("overlay",)),
     **_each("model", to=("models",)),
     **_each("download", "fetch", "pull", to=("models", "--fetch")),
     **_each("engine", "convert", "compile", "trtexec", to=("build",)),
-    **_each("check", "checks", "info", "env", to=("doctor",)),
+    **_each("check", "checks", "info", "env", "status", to=("doctor",)),
     **_each(
         "settings", "config", to="use --settings FILE with a command; 'scrfd-trt doctor' shows the file that is read"
     ),
@@ -61,12 +71,13 @@ GUESSES: Mapping[str, Guess] = {
     **{f"{command} {name}": (camera,) for command in COPIES for name, camera in CAMERAS.items()},
     **{f"{command} {name}": ("-",) for command in ("detect", *COPIES) for name in ("pipe:0", "pipe:", "/dev/stdin")},
     # Inputs and outputs
-    **_each("-i", "--input", "--source", "--image", "--images", "--video", to=()),
+    **_each("-i", "--input", "--source", "--image", "--images", "--video", "--input-dir", "--dir", "--folder", to=()),
+    **_each("--path", "--file", "--files", "--glob", to=()),
     **_each("--out", "--outfile", "--output-file", "--outdir", "--out-dir", "--output-dir", to=("--output",)),
     **_each("detect --out-dir", "detect --output-dir", "detect --save", "detect --save-dir", to=ANNOTATE),
     **_each("--save", "--save-dir", "--project", to="use --output FILE, or --output DIR for several inputs"),
     **_each("-y", "--yes", "--force", "--exist-ok", to=("--overwrite",)),
-    **_each("--in-place", "--inplace", to="an input is never replaced; name another file"),
+    **_each("--in-place", "--inplace", "--backup", to="an input is never replaced; name another file"),
     **_each("--silent", "--disable-progress-output", to=("--quiet",)),
     **_each("-loglevel", "--log-level", to="use --quiet for errors only, or --verbose for more"),
     # Results
@@ -82,13 +93,15 @@ GUESSES: Mapping[str, Guess] = {
     **_each("detect --output-image", to=ANNOTATE),
     **_each("tracks --csv", "tracks --format", to="use --json"),
     **_each("tracks --html", to="use 'scrfd-trt anonymize VIDEO --report FILE.html'"),
+    **{f"--save-{name}": f"use --output FILE.{name}" for name in ("json", "jsonl", "csv")},
+    **_each("detect --visualize", "detect --draw", "detect --plot", to=ANNOTATE),
     **_each("--save-txt", to="use --format yolo -o DIR"),
     **_each("--save-crop", "--crop", "--crops", to="use --save-crops DIR"),
     **_each("--draw-scores", to="use 'scrfd-trt detect --annotate DIR', which draws the scores"),
     # Detection
     **_each("--conf", "--confidence", "--conf-thres", "--conf-threshold", to=("--threshold",)),
     **_each("--thresh", "--det-thresh", "--score-threshold", "--min-score", to=("--threshold",)),
-    **_each("--imgsz", "--img-size", "--image-size", "--det-size", "--input-size", "--size", to=("--scale",)),
+    **_each("--imgsz", "--img-size", "--image-size", "--img", "--det-size", "--input-size", "--size", to=("--scale",)),
     **_each("build --imgsz", "build --img-size", "build --scale", to=("--size",)),
     **_each("--iou-thres", "--iou-threshold", "--nms", "--nms-thresh", "--nms-threshold", to=("--iou",)),
     **_each("--max-det", "--max-num", "--top-k", "--top", to=("--max-faces",)),
@@ -98,54 +111,74 @@ GUESSES: Mapping[str, Guess] = {
     **{f"{command} --webcam": ("camera:0",) for command in COPIES},
     **{f"{command} {name}": RESIZE for command in COPIES for name in ("--resize", "--width", "--height")},
     **_each("--weights", "--checkpoint", "--engine", "--onnx", to=("--model",)),
-    **_each("--classes", "--class", to="SCRFD detects faces only; leave it out"),
-    **_each("--vid-stride", "--skip-frames", to=("--every",)),
+    **_each("--classes", "--class", "--plates", "--license-plates", "--age", "--gender", to=FACES_ONLY),
+    **_each("--embedding", "--embeddings", to=NO_NAMES),
+    **_each("--landmarks", to="landmarks are in all results but tables; leave it out"),
+    **_each("--view-img", "--view", "--display", to=("--show",)),
+    **_each("--hide-labels", "--hide-conf", "--line-thickness", to="use 'scrfd-trt overlay FILE --overlay boxes:…'"),
+    **_each("--nosave", "--agnostic-nms", to=()),
+    **_each("--augment", "--tta", to="use --rotations 90,180,270, or --scale 640,1280 for several sizes"),
+    **_each("--tracker", to="videos are always tracked; leave it out"),
+    **_each("--vid-stride", "--stride", "--skip-frames", to=("--every",)),
+    **_each("--tile", "--tiles", "--slice", "--sahi", to="use --min-face N, which uses tiles where faces are small"),
+    **_each("--rgb", "--bgr", to="files have their colours; leave it out"),
     # Speed
-    **{f"--{name}": ("--device", name) for name in ("cpu", "cuda")},
+    **_each("--cpu", "--no-gpu", to=("--device", "cpu")),
+    **_each("--cuda", "--use-gpu", to=("--device", "cuda")),
     **_each("--gpu", "--gpu-id", "--ctx-id", to="use --device cuda, cuda:N for one of several, or cpu"),
     **_each("--backend", "--execution-provider", "--ep", to="use --device cpu or cuda"),
     **_each("--batch-size", to=("--batch",)),
-    **_each("--threads", "--num-workers", to=("--workers",)),
+    **_each("--threads", "--num-workers", "-j", to=("--workers",)),
     **_each("build --onnx", "build --model", "build --weights", to=()),
     **_each("build --half", "build --fp16", to=("--precision", "fp16")),
     **_each("--half", "--fp16", to="use an engine of 'scrfd-trt build', which has half precision by default"),
     # Covers and videos
     **_each("--replacewith", to=("--replace-with",)),
     **_each("--replaceimg", to=("--replace-image",)),
-    **_each("--mosaicsize", to=("--mosaic-size",)),
+    **_each("--mosaicsize", "--pixel-size", "--block-size", to=("--mosaic-size",)),
+    **_each("--roi", "--zone", to="use --only-region X,Y,W,H or --except-region X,Y,W,H"),
+    **_each("tracks --thumbnails", to="use --output FILE.jpg, which shows a face of each track"),
     **_each("--pixelate", "--mosaic", to=("--replace-with", "mosaic")),
     **{f"--{cover}": ("--replace-with", cover) for cover in ("blur", "solid")},
     **_each("--ellipse", to=()),
+    **_each("--rectangle", "--square", to=("--boxes",)),
+    **_each("--expand", to="use --mask-scale N, or --overlay blur:margin=N"),
+    **_each("anonymize --faces", to=VISIBLE),
     **_each(
         "anonymize --color",
         "anonymize --colour",
         to="use --overlay NAME:OPTION=COLOR; 'scrfd-trt overlays solid' has its options",
     ),
-    **_each(
-        "overlay --blur",
-        "--strength",
-        "--blur-strength",
-        to="use --overlay blur:strength=N; 'scrfd-trt overlays blur' has more",
-    ),
-    **_each("-p", to=("--preview",)),
+    **_each("-p", "anonymize --show", to=("--preview",)),
     **_each("-k", "--keep-audio", to=("--audio", "auto")),
     **{f"--{old}-{what}": f"use --{new}-{what}" for old, new in RENAMED for what in ("tracks", "region", "span")},
     **_each("anonymize --keep", "anonymize --except", "anonymize --exclude", "anonymize --ignore", to=VISIBLE),
     **{f"{one} {name}": VISIBLE for one in COPIES for name in ("--skip-face", "--skip-faces", "--whitelist")},
-    **{f"{one} {name}": NUMBERS for one in COPIES for name in ("--only", "--track", "--tracks")},
+    **{f"{one} {name}": NUMBERS for one in COPIES for name in ("--only", "--track", "--tracks", "--track-id")},
     **{f"{one} {name}": () for one in COPIES for name in ("--strip", "--no-metadata", "--strip-metadata")},
     **{f"{one} --metadata": "use --keep-metadata; location and device are left out" for one in COPIES},
     **_each("--keep-exif", to=("--keep-metadata",)),
-    **_each("--suffix", to="use --output FILE, or --output DIR, where copies keep their names"),
+    **_each(
+        "--suffix",
+        "--prefix",
+        "--output-suffix",
+        to="use --output FILE, or --output DIR, which keeps names",
+    ),
     **_each("--save-settings", to="write the options into a file for --settings"),
     **_each("overlay --list", to="use 'scrfd-trt overlays'"),
     **_each("overlay --mask", to="use --overlay image:picture=FILE"),
     **_each("doctor --fix", to="run the lines that 'scrfd-trt doctor' prints"),
     **_each("-da", "--distort-audio", to="voices are not changed; use --audio drop"),
     **_each("-an", "--no-audio", "--mute", to=("--audio", "drop")),
-    **_each("-ss", "-to", "--start", "--end", to="cut the video before, or cover a part of it with --only-span"),
-    **_each("--opacity", to="use --overlay NAME:opacity=N; 'scrfd-trt overlays NAME' has the options"),
-    **_each("--emoji", to=("--overlay", "emoji")),
+    **_each(
+        "-ss",
+        "-to",
+        "--start",
+        "--end",
+        "--frames",
+        "--max-frames",
+        to="cut the video before, or use --only-span",
+    ),
     **_each(
         "-vf",
         "-af",
@@ -218,19 +251,29 @@ def translated_command(words: list[str], commands: Iterable[str]) -> list[str]:
         return [*guess, *rest]
     if first.partition(":")[0] in _overlay_names():
         return ["overlay", "--overlay", first, *rest]
+    if rest and not close_to(first, commands) and (os.path.lexists(rest[0]) or "://" in rest[0]):
+        raise GuessError(f"there is no command {first!r}; use 'scrfd-trt detect FILE' or 'scrfd-trt anonymize FILE'")
     if os.path.lexists(first) or re.search(r"\.\w+$|://|/", first):
         raise GuessError(f"{first} is no command; use 'scrfd-trt detect {first}' or 'scrfd-trt anonymize {first}'")
-    known = [*commands, *(name for name in GUESSES if re.fullmatch("[a-z]+", name))]
-    close = next(iter(get_close_matches(first.lower(), known, 1, 0.75)), "")
+    close = close_to(first, commands)
     guess = GUESSES.get(close, (close,))
     hint = f"; did you mean {guess[0]!r}?" if isinstance(guess, tuple) and guess[0] in commands else ""
     raise GuessError(f"there is no command {first!r}{hint}")
 
 
+def close_to(word: str, commands: Iterable[str]) -> str:
+    """Return the command, or the word of the table, whose spelling is closest; empty if none is close."""
+    known = [*commands, *(name for name in GUESSES if re.fullmatch("[a-z]+", name))]
+    return next(iter(get_close_matches(word.lower(), known, 1, 0.75)), "")
+
+
 def _without_script(words: list[str]) -> list[str]:
-    """Return ``detect`` for ``detect.py``, and ``convert`` where other programs have ``export``."""
+    """Return ``detect`` for ``detect.py`` and ``mode=detect``, and ``convert`` where other programs have ``export``."""
     if words[:1] == ["export"] and words[1:] and words[1] != "triton" and not words[1].startswith("-"):
         return ["convert", *words[1:]]
+    while words and (words[0] in ("yolo", "scrfd", "scrfd-trt") or words[0].startswith("task=")):
+        words = words[1:]
+    words = [words[0].removeprefix("mode="), *words[1:]] if words else words
     is_script = words and words[0].endswith(".py") and not os.path.lexists(words[0])
     return [words[0].removesuffix(".py"), *words[1:]] if is_script else words
 
@@ -293,7 +336,7 @@ class _Words:
             if not self._is_known(word):
                 if os.path.lexists(word) or re.search(r"\w\.[a-z]\w{2,4}$", name):
                     raise GuessError(f"{word}: to name a file, put -- before it, or write ./{word}")
-                raise GuessError(no_option(name, self.options.values()))
+                raise GuessError(no_option(name, self.options.values(), self.command))
             yield word
         elif equals and not guess:
             yield value
@@ -329,7 +372,9 @@ class _Words:
         long = f"--{name.lstrip('-').replace('_', '-').lower()}"
         known = ((one,) for one in (name, long if len(name) > 2 else name) if one in self.options)
         guesses = (GUESSES.get(key) for key in (f"{self.command} {long}", name, long))
-        return next(known, None) or next((guess for guess in guesses if guess is not None and self._fits(guess)), None)
+        guess = next(known, None) or next((one for one in guesses if one is not None and self._fits(one)), None)
+        is_overlay = guess is None and "--overlay" in self.options and long[2:] in _overlay_names()
+        return ("--overlay", long[2:]) if is_overlay else guess
 
     def _fits(self, guess: Guess) -> bool:
         return isinstance(guess, str) or all(word[0] != "-" or word in self.options for word in guess)
@@ -365,11 +410,38 @@ def _overlay_names() -> tuple[str, ...]:
     return overlays.names()
 
 
-def no_option(name: str, parameters: Iterable[Any]) -> str:
-    """Return a message on an option that a command does not have, with the one whose name is closest."""
+def no_option(name: str, parameters: Iterable[Any], command: str = "") -> str:
+    """Return a message on an option that a command does not have, with what may be meant."""
+    parameters = [*parameters]
     options = [option for parameter in parameters for option in parameter.opts if option.startswith("--")]
     known = {key.strip("-"): guess[0] for key, guess in GUESSES.items() if isinstance(guess, tuple) and guess}
     known |= {option.strip("-"): option for option in options}
     close = get_close_matches(name.strip("-").replace("_", "-").lower(), known, 1, 0.8)
     hint = f"; did you mean {known[close[0]]}?" if close and known[close[0]] in options else ""
-    return f"there is no option {name}{hint}"
+    return f"there is no option {name}{hint or _elsewhere(name, options, command)}"
+
+
+def _elsewhere(name: str, options: list[str], command: str) -> str:
+    """Return which overlay, other name or other command has an option; empty if none has it."""
+    import overlays  # noqa: PLC0415 - slow to import
+
+    words = name.strip("-").replace("_", "-").lower().split("-")
+    if "--overlay" in options:
+        named = _overlay_names()
+        of, option = (words[:1], words[1:]) if words[0] in named and words[1:] else (named, words)
+        for overlay in of:
+            with suppress(ScrfdError):  # of a foreign overlay
+                if found := meant_by("_".join(option), [one.name for one in overlays.describe(overlay)]):
+                    return f"; overlays have it, as in --overlay {overlay}:{found}=VALUE"
+    each = [(option, {*option.strip("-").split("-")}) for option in options]
+    if similar := [option for option, parts in each if parts <= {*words} or {*words} <= parts]:
+        return f"; there is {' and '.join(similar[:3])}"
+    from scrfd_trt._cli.application import load_command  # noqa: PLC0415 - imports this module
+
+    for other in ("detect", "anonymize", "overlay", "tracks"):
+        with suppress(ScrfdError):
+            params = load_command(other).params if other != command else ()
+            has = {option: one for one in params if one.param_type_name == "option" for option in one.opts}
+            if isinstance(guess := _Words(other, has)._find(name), tuple) and guess:
+                return f"; 'scrfd-trt {other}' has {guess[0]}"
+    return ""

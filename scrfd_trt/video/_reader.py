@@ -46,7 +46,7 @@ Damaged = Literal["stop", "keep"]
 
 
 @dataclass(frozen=True)
-class VideoInfo:
+class VideoInfo(Explained):
     """Properties of a video.
 
     Attributes

@@ -124,7 +124,7 @@ def test_value_and_limit_of_number_are_named(
             "in is a folder; name another one for the copies: scrfd-trt anonymize in -q -o in_an",
         ),
         (("anonymize", "spot.png", "-o", "/dev/null"), 2, "/dev/null is not a folder; name one, or use --dry-run"),
-        (("anonymize", "spot.png", "--except-tracks", "1"), 2, "with --detections; others have --except-region"),
+        (("anonymize", "spot.png", "--except-tracks", "1"), 2, "with --detections; for others use --except-region"),
         (("anonymize", "spot.png", "--overlay", "solidd"), 2, "did you mean 'solid'? the overlays are: blur, "),
         (("anonymize", "none", "-o", "x.mp4"), 1, "none: there is no such file or folder"),
         (
