@@ -177,7 +177,7 @@ _OWN: Final = (
     ("DetectorBase", "names classes", "all are faces"),
     ("DetectorBase", "model session providers version", "description names the model's runtime"),
     ("DetectorBase", "half fuse eval train fp16", "models are ready; build_engine makes engines of half precision"),
-    ("DetectorBase", "align crop crop_faces extract_faces draw plot save show visualize", "use that of detect(image)"),
+    ("DetectorBase", "align crop crop_faces extract_faces draw plot save show", "faces of detect(image) have it"),
     ("Detections", "iloc loc iterrows apply query df values columns T to_excel", "use to_pandas(), which has it"),
     ("Detection", "plot save show to_json to_csv", "it is of Detections: faces[0:1] has one face"),
     ("VideoInfo", "fps frame_rate", "use rate"),
