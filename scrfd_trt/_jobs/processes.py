@@ -51,7 +51,7 @@ class _Process:
         self.connection, there = self._context.Pipe()
         self._process = self._context.Process(target=self._target, args=(there,), daemon=True)
         try:
-            with there, _blocked_signals():  # until a child has its own handlers
+            with there, blocked_signals():  # until a child has its own handlers
                 self._process.start()
         except OSError:
             self.hang_up()
@@ -133,7 +133,8 @@ class Calls:
 
 
 @contextmanager
-def _blocked_signals() -> Iterator[None]:
+def blocked_signals() -> Iterator[None]:
+    """Block signals within the block, as a process that starts in it does until it has its own handlers."""
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return

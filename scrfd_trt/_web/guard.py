@@ -98,6 +98,10 @@ class Guard:
         finally:
             self.held -= body.size
 
+    def total_held(self) -> int:
+        """Return the bytes of all bodies that are held."""
+        return self.held
+
     def _check_length(self, scope: Scope) -> Answer | None:
         lengths = {value for key, value in scope["headers"] if key.lower() == b"content-length"}
         if len(lengths) > 1 or not all(each.isdigit() for each in lengths):
@@ -128,7 +132,7 @@ class _Body:
         guard.held += size
         if self.size > guard.max_body:
             return await self._refuse(TOO_LARGE)
-        return await self._refuse(guard.busy) if guard.held > guard.max_held else message
+        return await self._refuse(guard.busy) if guard.total_held() > guard.max_held else message
 
     async def _refuse(self, answer: Answer) -> Message:
         self._complete = True

@@ -69,10 +69,11 @@ def create_app(
         If a package of the extra ``serve`` is not installed.
     """
     try:
-        from scrfd_trt.service._app import build_app  # noqa: PLC0415 - FastAPI is optional, and slow to import
+        from scrfd_trt.service._app import build_app, local_service  # noqa: PLC0415 - FastAPI is optional, and slow to import
     except ImportError as error:
         raise MissingDependencyError(f"the service needs FastAPI ({one_line(error)}): {INSTALL}") from error
+    service = local_service(detector, options or ServiceOptions())
     app: Callable[..., Awaitable[None]] = build_app(
-        detector, options or ServiceOptions(), model=model, close_detector=close_detector
+        service, model=model, at_end=detector.close if close_detector else None
     )
     return app

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache, partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -41,20 +41,20 @@ from scrfd_trt._web.guard import Guard, new_server, stop_on_hangup
 from scrfd_trt.errors import ImageError, ScrfdError
 from scrfd_trt.service import ServiceOptions, _extract, _requests
 from scrfd_trt.service._addresses import resolve
-from scrfd_trt.service._batches import Batches, Room
+from scrfd_trt.service._batches import Engine
 from scrfd_trt.service._metrics import Metrics, Observed, new_log_handler
+from scrfd_trt.service._processes import Fronts, RemoteEngine, run_owner
 from scrfd_trt.service._requests import Sources
 
 Result = TypeVar("Result")
 
 MAX_DECODED = 1 << 30  # bytes of files and pixels in work, beyond which images wait
 MAX_BODIES = 1 << 28  # bytes of bodies that are held, or 8 of the largest
-MAX_CONNECTIONS = 10_000
+MAX_CONNECTIONS = 10_000  # of all processes
 END_SECONDS = 5.0  # after the time-out of the last request, connections are dropped
 LOGGERS = {"scrfd_trt.service": logging.INFO, "uvicorn": logging.WARNING, "python_multipart": logging.ERROR}
 MAX_DOWNLOADS, MAX_DOWNLOAD_SECONDS = 8, 10.0
 LARGE_BODY = 1 << 16  # bytes of JSON that are parsed on another thread
-BROKEN = 3  # batches that fail one after the other, until the service says that it is not healthy
 OPEN_PATHS = {"/healthz", "/readyz", "/metrics"}
 HEADERS = {"x-content-type-options": "nosniff"}
 HIDING_THRESHOLD = float(TrackingOptions.model_fields["threshold"].default)
@@ -93,15 +93,33 @@ def key_check(keys: tuple[str, ...]) -> Any:
     return Depends(check)
 
 
-class Service:
-    """One detector, and the requests that share it."""
+class Opened(NamedTuple):
+    """An image file of a request, its first frame, what the detector takes, and what to give back to the room."""
 
-    def __init__(self, detector: SCRFDDetector, options: ServiceOptions) -> None:
-        self.detector, self.options = detector, options
-        self.metrics = Metrics()
-        self.batches = Batches(detector, self.metrics.batch.observe)
-        self.room, self._turns = Room(MAX_DECODED), asyncio.Semaphore(self.batches.capacity)
-        self.in_work, self.draining, self._usual_seconds = 0, False, 0.1
+    file: ImageFile
+    frame: ImageFrame
+    image: Any
+    taken: Any
+
+
+class Service:
+    """The requests that share a detector, which is in this process or in another one.
+
+    A row of ``counts`` is what this process has in work, images and bytes of bodies; the others are those beside it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | RemoteEngine,
+        metrics: Metrics,
+        options: ServiceOptions,
+        counts: NDArray[np.float64] | None = None,
+        row: int = 0,
+    ) -> None:
+        self.engine, self.metrics, self.options = engine, metrics, options
+        self.batches, self.room, self._turns = engine.batches, engine.room, asyncio.Semaphore(engine.batches.capacity)
+        self.counts = np.zeros((1, 2)) if counts is None else counts
+        self.own_counts, self.draining, self._usual_seconds = self.counts[row], False, 0.1
         self._limits = Limits(pixels=options.max_pixels, option="max_pixels")
         self._threads, self._others = (ThreadPoolExecutor(usable_cores(), "service") for _ in range(2))
         self._downloads, self._addresses = ThreadPoolExecutor(MAX_DOWNLOADS), asyncio.Semaphore(MAX_DOWNLOADS)
@@ -111,6 +129,11 @@ class Service:
         """End the threads."""
         for threads in (self._threads, self._others, self._downloads):
             threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def in_work(self) -> int:
+        """Images in work of all processes."""
+        return int(self.counts[:, 0].sum())
 
     def check_room(self, images: int = 1) -> None:
         """Raise HTTPException if the queue is full."""
@@ -143,11 +166,11 @@ class Service:
         if not images:
             raise HTTPException(422, _requests.NO_IMAGE)
         self.check_room(images)
-        self.in_work += images
+        self.own_counts[0] += images
         try:
             yield
         finally:
-            self.in_work -= images
+            self.own_counts[0] -= images
 
     async def sources(self, request: Request) -> Sources:
         """Return the images of a request; raise HTTPException where it has none, or the queue is full."""
@@ -166,8 +189,8 @@ class Service:
         return parse(body) if len(body) < LARGE_BODY else await self.run(parse, body)
 
     @asynccontextmanager
-    async def decoded(self, source: bytes | str) -> AsyncIterator[tuple[ImageFile, ImageFrame]]:
-        """Yield an image file, also from its address, and its first frame, whose memory is counted within the block."""
+    async def decoded(self, source: bytes | str) -> AsyncIterator[Opened]:
+        """Yield an image file, also from its address, with its first frame; its memory is counted within the block."""
         async with AsyncExitStack() as stack:
             if isinstance(source, str):
                 await stack.enter_async_context(self._addresses)  # which bounds the memory of downloads
@@ -175,12 +198,12 @@ class Service:
             await stack.enter_async_context(self._turns)
             job = self._threads.submit(self._decode, source)
             try:
-                file, frame, size = await asyncio.wrap_future(job)
+                opened = await asyncio.wrap_future(job)
             except asyncio.CancelledError:  # the job may end later
                 job.add_done_callback(self._give_back)
                 raise
-            stack.callback(self.room.give, size)
-            yield file, frame
+            stack.callback(self.room.give, opened.taken)
+            yield opened
 
     async def _downloaded(self, address: str) -> bytes:
         if not self.options.fetch_from:
@@ -189,32 +212,28 @@ class Service:
         limits = {"max_bytes": self.options.max_bytes, "max_seconds": MAX_DOWNLOAD_SECONDS, "resolve": check}
         return await asyncio.wrap_future(self._downloads.submit(_inputs.download, address, **limits))
 
-    def _decode(self, content: bytes) -> tuple[ImageFile, ImageFrame, int]:
-        """Return an image file, its first frame, and the bytes that both take, which are counted."""
+    def _decode(self, content: bytes) -> Opened:
+        """Return an image file with its first frame, whose bytes are counted."""
         file = open_image(content, limits=self._limits)
-        size = len(content) + 4 * file.size[0] * file.size[1]
-        self.room.take(size)
+        pixels = file.size[0] * file.size[1]
+        taken = self.room.take(len(content) + 4 * pixels, 3 * pixels)
         try:
-            return file, next(file.frames()), size
+            frame, image = self.room.put(taken, next(file.frames()))
         except BaseException as error:
-            self.room.give(size)
+            self.room.give(taken)
             if isinstance(error, cv2.error):
                 raise ImageError("the image is damaged: copy or download it again") from error
             raise
+        return Opened(file, frame, image, taken)
 
-    def _give_back(self, job: Future[tuple[ImageFile, ImageFrame, int]]) -> None:
+    def _give_back(self, job: Future[Opened]) -> None:
         if not (job.cancelled() or job.exception()):
-            self.room.give(job.result()[2])
-
-    async def found(self, frame: ImageFrame, threshold: float | None) -> Detections:
-        """Return the faces in an image."""
-        pixels = await self.run(frame.visible) if frame.alpha is not None else frame.pixels
-        return await self.batches.detect(_inputs.Picture(pixels.nbytes, lambda: pixels), threshold)
+            self.room.give(job.result().taken)
 
     async def detect(self, source: bytes | str, threshold: float | None, max_faces: int | None) -> Detections:
         """Return the faces in the image of a request."""
-        async with self.decoded(source) as (_, frame):
-            return (await self.found(frame, threshold))[:max_faces]
+        async with self.decoded(source) as opened:
+            return (await self.batches.detect(opened.image, threshold))[:max_faces]
 
     def count(self, request: Request, images: int, faces: int) -> None:
         """Count the images and faces of a request, for its line in the log too."""
@@ -222,23 +241,44 @@ class Service:
         request.scope.get("scrfd_trt", {}).update(images=images, faces=faces)
 
 
+class _ServiceGuard(Guard):
+    """Counts the bytes of bodies where other processes see them."""
+
+    def __init__(self, service: Service, *arguments: Any, **options: Any) -> None:
+        self._service = service
+        super().__init__(*arguments, **options)
+
+    @property
+    def held(self) -> int:
+        return int(self._service.own_counts[1])
+
+    @held.setter
+    def held(self, size: int) -> None:
+        self._service.own_counts[1] = size
+
+    def total_held(self) -> int:
+        return int(self._service.counts[:, 1].sum())
+
+
+def local_service(detector: SCRFDDetector, options: ServiceOptions) -> Service:
+    """Return the service of a detector in this process."""
+    metrics = Metrics()
+    return Service(Engine(detector, metrics.batch.observe, MAX_DECODED), metrics, options)
+
+
 def build_app(
-    detector: SCRFDDetector,
-    options: ServiceOptions,
-    *,
-    model: str = "",
-    close_detector: bool = False,
-    access: Access | None = None,
+    service: Service, *, model: str = "", access: Access | None = None, at_end: Callable[[], object] | None = None
 ) -> Observed:
     """Return the ASGI application; ``access`` may refuse requests before keys are checked."""
-    service = Service(detector, options)
+    options = service.options
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if close_detector:
-                stack.callback(detector.close)
+            if at_end:
+                stack.callback(at_end)
             stack.callback(service.close)
+            await service.engine.start()
             yield
 
     app = FastAPI(
@@ -260,7 +300,8 @@ def build_app(
 
     for kind in (ScrfdError, MemoryError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, failed)
-    guard = Guard(
+    guard = _ServiceGuard(
+        service,
         app,
         access,
         options.max_bytes,
@@ -315,13 +356,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             raise HTTPException(422, "send one image")
         threshold = threshold if sources.threshold is None else sources.threshold
         if threshold is None and getattr(draw, "covers", False):
-            threshold = min(HIDING_THRESHOLD, service.detector.options.threshold)
+            threshold = min(HIDING_THRESHOLD, service.engine.about["threshold"])
         limit = max_faces if sources.max_faces is None else sources.max_faces
 
         async def drawn() -> tuple[bytes, int]:
-            async with service.decoded(sources.images[0]) as (file, frame):
-                found = (await service.found(frame, threshold))[:limit]
-                return await service.run(_drawn, draw, file, frame, found, SUFFIXES[format]), len(found)
+            async with service.decoded(sources.images[0]) as opened:
+                found = (await service.batches.detect(opened.image, threshold))[:limit]
+                return await service.run(_drawn, draw, opened, found, SUFFIXES[format]), len(found)
 
         with service.admitted(1):
             picture, faces = await service.timed(drawn())
@@ -333,16 +374,12 @@ def _add_state_routes(app: FastAPI, service: Service, model: str) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """Return the model that is served, and its options."""
-        detector = service.detector
-        options = detector.options.model_dump(mode="json", include={"threshold", "iou", "min_face", "rotations"})
-        sizes = {"scales": detector.scales, "max_batch": detector._pipeline.max_batch}
-        found = {"name": model, "device": detector.device, "description": detector.description}
-        return {"models": [{**found, **sizes, **options}], "version": __version__}
+        return {"models": [{"name": model, **service.engine.about}], "version": __version__}
 
     @app.get("/healthz")
     async def healthz() -> Response:
         """Return 200 unless the detector failed several times in a row."""
-        is_broken = service.batches.failures >= BROKEN or service.detector._model.is_closed
+        is_broken = service.engine.state().is_broken
         return JSONResponse({"status": "the detector fails" if is_broken else "ok"}, 503 if is_broken else 200)
 
     @app.get("/readyz")
@@ -392,12 +429,43 @@ def _overlay(name: str, parameters: Sequence[tuple[str, str]]) -> overlays.Overl
     return overlays.create(name, **options)
 
 
-def _drawn(draw: overlays.Overlay, file: ImageFile, frame: ImageFrame, found: Detections, suffix: str) -> bytes:
+def _drawn(draw: overlays.Overlay, opened: Opened, found: Detections, suffix: str) -> bytes:
+    frame = opened.frame
     pixels: NDArray[np.uint8] = draw(frame.visible(), found)
     same = pixels.shape == frame.pixels.shape
     target = io.BytesIO()
-    write_image(target, [frame.drawn_on(pixels) if same else ImageFrame(pixels)], suffix, color=file.color)
+    write_image(target, [frame.drawn_on(pixels) if same else ImageFrame(pixels)], suffix, color=opened.file.color)
     return target.getvalue()
+
+
+def log_as_json(*, requests: bool) -> None:
+    """Log JSON lines, also of requests."""
+    for name, level in LOGGERS.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [new_log_handler()], False
+        logger.setLevel(level if requests else logging.ERROR)
+
+
+def run_server(
+    app: Observed,
+    listeners: Sequence[socket.socket],
+    *,
+    log_requests: bool,
+    processes: int = 1,
+    before: Callable[[Any], object] = id,
+) -> None:
+    """Serve an application until it is stopped; requests in work are then answered. ``before`` takes the server."""
+
+    def drain() -> None:
+        app.service.draining = app.guard.draining = True
+
+    seconds = app.service.options.timeout + END_SECONDS
+    limit = -(-MAX_CONNECTIONS // processes)
+    server = new_server(app, seconds, max_connections=limit, drain=drain, web_sockets=False)
+    before(server)
+    with redirected_stderr():  # decoders write to stderr, and the log must not get lost in between
+        log_as_json(requests=log_requests)
+        server.run(sockets=list(listeners))
 
 
 def serve(
@@ -408,19 +476,14 @@ def serve(
     model: str,
     access: Access | None = None,
     log_requests: bool = True,
+    processes: int = 1,
 ) -> None:
     """Serve a detector of the caller on listening sockets until a signal; requests in work are then answered."""
-    app = build_app(detector, options, model=model, access=access)
-
-    def drain() -> None:
-        app.service.draining = app.guard.draining = True
-
+    if processes > 1:
+        fronts = Fronts(processes, listeners, options, model=model, access=access, log_requests=log_requests)
+        log_as_json(requests=log_requests)
+        run_owner(detector, fronts, MAX_DECODED)
+        return
+    app = build_app(local_service(detector, options), model=model, access=access)
     stop_on_hangup()
-    seconds = options.timeout + END_SECONDS
-    server = new_server(app, seconds, max_connections=MAX_CONNECTIONS, drain=drain, web_sockets=False)
-    with redirected_stderr():  # decoders write to stderr, and the log must not get lost in between
-        for name, level in LOGGERS.items():
-            logger = logging.getLogger(name)
-            logger.handlers, logger.propagate = [new_log_handler()], False
-            logger.setLevel(level if log_requests else logging.ERROR)
-        server.run(sockets=list(listeners))
+    run_server(app, listeners, log_requests=log_requests)

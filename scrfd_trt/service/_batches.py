@@ -1,4 +1,4 @@
-"""Images of different requests in shared batches, and the memory of those that are decoded."""
+"""Images of different requests in shared batches, the memory of those that are decoded, and the detector's state."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
+
 from scrfd_trt._detections import Detections
 from scrfd_trt._detector import SCRFDDetector
-from scrfd_trt._devices import usable_cores
+from scrfd_trt._devices import all_gpus, parse, usable_cores
+from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._inputs import Picture
+from scrfd_trt.errors import ScrfdError
 
+BROKEN = 3  # batches that fail one after the other, until the service says that it is not healthy
 BATCHES_IN_FLIGHT = 3  # on each GPU; on the CPU, one runs and one waits
 
 
 class _Waiting(NamedTuple):
-    image: Any
+    image: Picture
     threshold: float | None
     found: asyncio.Future[Detections]
 
@@ -40,10 +46,10 @@ class Batches:
         """Seconds in which at least one batch was with the detector."""
         return self._busy + (time.monotonic() - self._began if self._runs else 0.0)
 
-    async def detect(self, image: Any, threshold: float | None) -> Detections:
+    async def detect(self, pixels: NDArray[Any], threshold: float | None) -> Detections:
         """Return the faces in an image; raise the error of its run."""
         found: asyncio.Future[Detections] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(image, threshold, found))
+        self._waiting.append(_Waiting(Picture(pixels.nbytes, lambda: pixels), threshold, found))
         if len(self._runs) < self._in_flight:
             self._began = self._began if self._runs else time.monotonic()
             run = asyncio.create_task(self._run(self._next_batch()))
@@ -95,14 +101,67 @@ class Room:
     def __init__(self, limit: int) -> None:
         self._limit, self.used, self._changed = limit, 0, threading.Condition()
 
-    def take(self, size: int) -> None:
-        """Wait until bytes are free, and take them."""
+    def take(self, size: int, _pixels: int) -> Any:
+        """Wait until bytes are free, and take them; return what to give back."""
         with self._changed:
             self._changed.wait_for(lambda: not self.used or self.used + size <= self._limit)
             self.used += size
+        return size
 
-    def give(self, size: int) -> None:
+    def put(self, _taken: Any, frame: ImageFrame) -> tuple[ImageFrame, Any]:
+        """Return a frame, and what the detector takes."""
+        return frame, frame.visible()
+
+    def give(self, size: Any) -> None:
         """Give bytes back."""
         with self._changed:
             self.used -= size
             self._changed.notify_all()
+
+
+class State(NamedTuple):
+    """What the probes and the metrics say about the detector; ``gpus`` are the bytes in use on each."""
+
+    is_broken: bool
+    image_bytes: float
+    busy_seconds: float
+    gpus: dict[int, float]
+
+
+class Engine:
+    """A detector of this process: its batches, memory and state; ``about`` describes it."""
+
+    def __init__(self, detector: SCRFDDetector, observe: Callable[[int], object], limit: int) -> None:
+        self._detector, self.batches, self.room = detector, Batches(detector, observe), Room(limit)
+        self.about = about(detector)
+        self._gpus: dict[int, Any] = {}
+        if (kind := parse(detector.device))[0] != "cpu":
+            from scrfd_trt._cuda.driver import Device  # noqa: PLC0415 - loads the modules of CUDA
+
+            numbers = [gpu.index for gpu in all_gpus()] if kind[0] == "all" else [kind[1] or 0]
+            self._gpus = {number: Device(number) for number in numbers}
+
+    async def start(self) -> None:
+        """Start nothing: the detector is open."""
+
+    def state(self) -> State:
+        """Return what the probes and the metrics say."""
+        is_broken = self.batches.failures >= BROKEN or self._detector._model.is_closed
+        gpus = {number: _used_memory(device) for number, device in self._gpus.items()}
+        return State(is_broken, self.room.used, self.batches.busy_seconds, gpus)
+
+
+def about(detector: SCRFDDetector) -> dict[str, Any]:
+    """Return the device, the sizes and the options of a detector."""
+    options = detector.options.model_dump(mode="json", include={"threshold", "iou", "min_face", "rotations"})
+    sizes = {"scales": detector.scales, "max_batch": detector._pipeline.max_batch}
+    return {"device": detector.device, "description": detector.description, **sizes, **options}
+
+
+def _used_memory(device: Any) -> float:
+    try:
+        with device.current():
+            free, total = device.memory()
+    except ScrfdError:  # of a GPU that failed; the probes report it
+        return float("nan")
+    return float(total - free)

@@ -89,9 +89,9 @@ async def _answer(service: Service, asked: ExtractBody, source: bytes | str | HT
     if isinstance(source, HTTPException):
         return FAILED | {"traceback": source.detail}
     try:
-        async with service.decoded(source) as (_, frame):
-            found = await service.found(frame, threshold)
-            faces = await service.run(_faces, asked, found, frame.visible, service.detector.scales)
+        async with service.decoded(source) as opened:
+            found = await service.batches.detect(opened.image, threshold)
+            faces = await service.run(_faces, asked, found, opened.frame.visible, service.engine.about["scales"])
     except Exception as error:  # noqa: BLE001 - of this image; the others have their answers
         return FAILED | {"traceback": _requests.as_answer(error)[1]}
     return {"status": "ok", "took_ms": 1000 * (time.perf_counter() - start), "faces": faces}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-from scrfd_trt._devices import all_gpus, parse
 from scrfd_trt._web.guard import Guard, Message, Receive, Scope, Send
-from scrfd_trt.errors import ScrfdError
 
 if TYPE_CHECKING:
     from scrfd_trt.service._app import Service
@@ -25,45 +26,43 @@ IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The service's own registry of metrics."""
+    """The metrics of the service, in a registry of its own; several processes sum theirs up by files in a folder."""
 
-    def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+    def __init__(self, folder: str | None = None) -> None:
+        self.registry = CollectorRegistry()
+        own = None if folder else self.registry
         labels = ("route", "status")
-        self.requests = Counter("scrfd_requests", "Requests that were answered.", labels, registry=registry)
+        self.requests = Counter("scrfd_requests", "Requests that were answered.", labels, registry=own)
         self.seconds = Histogram(
-            "scrfd_request_seconds", "Seconds of a request.", ("route",), buckets=SECONDS, registry=registry
+            "scrfd_request_seconds", "Seconds of a request.", ("route",), buckets=SECONDS, registry=own
         )
-        self.batch = Histogram(
-            "scrfd_batch_images", "Images in a run of the detector.", buckets=IMAGES, registry=registry
-        )
-        self.faces = Counter("scrfd_faces", "Faces that were found.", registry=registry)
+        self.batch = Histogram("scrfd_batch_images", "Images in a run of the detector.", buckets=IMAGES, registry=own)
+        self.faces = Counter("scrfd_faces", "Faces that were found.", registry=own)
+        if folder:
+            MultiProcessCollector(self.registry, folder)  # type: ignore[no-untyped-call]
 
     def watch(self, service: Service) -> None:
-        """Add the state of a service, and the memory of its GPUs, which are read when they are asked for."""
-        values = {
-            "scrfd_images_in_work": ("Images that are decoded, wait or run.", lambda: service.in_work),
-            "scrfd_image_bytes": ("Bytes of files and pixels in work.", lambda: service.room.used),
-            "scrfd_detector_busy_seconds": ("Seconds in which batches ran.", lambda: service.batches.busy_seconds),
-        }
-        for name, (text, value) in values.items():
-            Gauge(name, text, registry=self.registry).set_function(value)
-        if (kind := parse(service.detector.device))[0] == "cpu":
-            return
-        from scrfd_trt._cuda.driver import Device  # noqa: PLC0415 - loads the modules of CUDA
-
-        used = Gauge("scrfd_gpu_memory_used_bytes", "Memory in use on a GPU.", ("gpu",), registry=self.registry)
-        for number in [gpu.index for gpu in all_gpus()] if kind[0] == "all" else [kind[1] or 0]:
-            used.labels(str(number)).set_function(partial(_used_memory, Device(number)))
+        """Add the state of a service, which is read when it is asked for."""
+        self.registry.register(_StateCollector(service))
 
 
-def _used_memory(device: Any) -> float:
-    try:
-        with device.current():
-            free, total = device.memory()
-    except ScrfdError:  # of a GPU that failed; the probes report it
-        return float("nan")
-    return float(total - free)
+class _StateCollector(Collector):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        state = self._service.engine.state()
+        for name, text, value in (
+            ("scrfd_images_in_work", "Images that are decoded, wait or run.", self._service.in_work),
+            ("scrfd_image_bytes", "Bytes of files and pixels in work.", state.image_bytes),
+            ("scrfd_detector_busy_seconds", "Seconds in which batches ran.", state.busy_seconds),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+        if state.gpus:
+            used = GaugeMetricFamily("scrfd_gpu_memory_used_bytes", "Memory in use on a GPU.", labels=["gpu"])
+            for number, value in state.gpus.items():
+                used.add_metric([str(number)], value)
+            yield used
 
 
 class Observed:

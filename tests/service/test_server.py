@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import mmap
+import os
 import random
 import re
 import signal
@@ -13,10 +16,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
@@ -129,39 +133,111 @@ def test_slow_clients_and_large_heads_are_dropped(served) -> None:
     assert service.in_work == 0
 
 
-def test_sigterm_under_load_loses_no_answer(popen) -> None:
+def children(pid: int) -> list[int]:
+    """Return the processes of a service that receive."""
+    found = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [each for each in found if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_under_load_loses_no_answer(popen, processes: int) -> None:
+    """Of several processes, one dies before, and is replaced; requests that it has then are not answered."""
+    from scrfd_trt.service._processes import can_share
+
+    if processes > 1 and not can_share():
+        pytest.skip("several processes need Linux")
     command = [sys.executable, str(Path(spot_network.__file__)), "0.02", "serve", "--port", "0", "--scale", "160x128"]
+    command += ["--processes", str(processes)]
     found: Counter[Any] = Counter()
+    is_ending = threading.Event()
 
     def send() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         while True:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             try:
-                if connection.sock is None:
-                    connection.connect()
+                connection.connect()
             except OSError:
                 return
-            try:
-                connection.request("POST", "/v1/detect", IMAGE)
-                answer = connection.getresponse()
-            except ConnectionError:  # the service accepts no more
+            with suppress(ConnectionError), closing(connection):
+                while True:
+                    connection.request("POST", "/v1/detect", IMAGE)
+                    answer = connection.getresponse()
+                    assert json.loads(answer.read())["faces"]
+                    found[answer.status] += 1
+            if is_ending.is_set():
                 return
-            assert json.loads(answer.read())["faces"]
-            found[answer.status] += 1
+            found["lost"] += 1
+
+    def wait_for_answers() -> None:
+        before = found[200]
+        while found[200] < before + 16 and process.poll() is None:
+            time.sleep(0.02)
 
     with popen(command, stderr=PIPE) as process:
         port = int(re.search(r"http://127.0.0.1:(\d+)", process.stderr.readline())[1])
         threads = [threading.Thread(target=send) for _ in range(8)]
         for thread in threads:
             thread.start()
-        while found[200] < 16 and process.poll() is None:
-            time.sleep(0.02)
+        wait_for_answers()
+        if processes > 1:
+            first = children(process.pid)
+            os.kill(first[0], signal.SIGKILL)
+            while not {*children(process.pid)} - {*first}:
+                time.sleep(0.02)
+            wait_for_answers()
+            with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                metrics = answer.read().decode()
+            counted = float(re.search(r'requests_total{route="/v1/detect",status="200"} (\S+)', metrics)[1])
+            assert counted == pytest.approx(found[200], abs=16 + found["lost"])
+        is_ending.set()
         process.send_signal(signal.SIGTERM)
         lines = process.stderr.read().splitlines()
         for thread in threads:
             thread.join()
         assert process.wait() == 0
-    logged = [json.loads(line)["status"] for line in lines]
-    assert found == {200: len(logged)}
-    assert set(logged) == {200}
-    assert len(logged) >= 16
+    logged = [json.loads(line) for line in lines]
+    messages = [line["message"] for line in logged if "message" in line]
+    assert messages == ["a process of the service ended with SIGKILL; another one is started"] * (processes - 1)
+    statuses = Counter(line["status"] for line in logged if line.get("path") == "/v1/detect")
+    assert set(statuses) == {200}
+    assert statuses[200] == pytest.approx(found[200], abs=found["lost"])
+    assert found["lost"] <= 8 * (processes - 1)
+    assert statuses[200] >= 16
+
+
+def test_pixels_have_places_in_shared_memory() -> None:
+    from scrfd_trt.service._processes import STATE_BYTES, Arena, Memory, can_share
+
+    if not can_share():
+        pytest.skip("several processes need Linux")
+    page, granted = mmap.PAGESIZE, dict[str, Any]()
+
+    async def use() -> None:
+        file = os.memfd_create("test")
+        os.ftruncate(file, STATE_BYTES + 8 * page)
+        arena = Arena(Memory(file, 2), 6 * page)
+        os.close(file)
+
+        def take(name: str, pages: int) -> None:
+            arena.take(pages * page, pages * page - 1, lambda place, pixels: granted.update({name: (place, pixels)}))
+
+        async def drop(name: str) -> None:
+            del granted[name]
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        for name, pages in (("a", 1), ("b", 2), ("c", 3), ("large", 7), ("d", 1)):
+            take(name, pages)
+        assert {name: place for name, (place, _) in granted.items()} == {"a": 0, "b": page, "c": 3 * page}
+        part = granted["b"][1][:100].reshape(10, 10)
+        await drop("b")
+        assert arena.used == 6 * page  # a batch may still read it
+        del part
+        await drop("a")
+        assert arena.used == 3 * page
+        await drop("c")
+        assert (granted["large"][0], arena.used) == (0, 7 * page)  # alone, and before those that came later
+        await drop("large")
+        assert (granted.pop("d")[0], arena.used) == (0, page)
+
+    asyncio.run(use())

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -394,6 +395,7 @@ def test_the_service_needs_no_package_of_the_studio(detector: SCRFDDetector, mon
 
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
+    app.service = SimpleNamespace(options=ServiceOptions())
     for name in ("wsproto", "uvicorn.protocols.websockets.wsproto_impl"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(_app, "LOGGERS", {})

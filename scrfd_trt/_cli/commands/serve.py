@@ -24,6 +24,9 @@ MaxUpload = Annotated[int, option("MIB", "Maximum size of a request, in MiB.", m
 MaxQueue = Annotated[int, option("N", QUEUE_HELP, min=1, max=1_000_000)]
 MaxImages = Annotated[int, option("N", "Maximum images in a request.", min=1, max=10_000)]
 Timeout = Annotated[float, option("SECONDS", "Maximum time of a request.", min=0.1, max=3600)]
+PROCESSES_HELP = "Processes that receive and decode; 1: the detector's own."
+PROCESSES_DEFAULT = "half the cores with a GPU; 1 on the CPU"
+Processes = Annotated[int | None, option("N", PROCESSES_HELP, min=1, max=32, show_default=PROCESSES_DEFAULT)]
 FetchFrom = Annotated[list[str] | None, option("HOST", FETCH_HELP, show_default="none")]
 
 
@@ -39,6 +42,7 @@ def serve(
     max_queue: MaxQueue = DEFAULT["max_queue"],
     timeout: Timeout = DEFAULT["timeout"],
     fetch_from: FetchFrom = None,
+    processes: Processes = None,
     messages: options.MessageArgs,
 ) -> None:
     """Run a web service that detects faces.
@@ -56,6 +60,7 @@ def serve(
     with console.logged(**vars(messages)):
         try:
             from scrfd_trt.service._app import serve  # noqa: PLC0415 - FastAPI is optional, and slow to import
+            from scrfd_trt.service._processes import usual_processes  # noqa: PLC0415
         except ImportError as error:
             raise MissingDependencyError(f"serve needs FastAPI ({one_line(error)}): {INSTALL}") from error
         limits = ServiceOptions(
@@ -80,5 +85,13 @@ def serve(
             address = f"http://{f'[{host}]' if ':' in host else host}:{names[0][1]}"
             console.plain(f"service: {address}  (Ctrl-C stops it; {address}/docs has examples)")
             with suppress(KeyboardInterrupt):
-                serve(detector, listeners, limits, model=model.model, access=access, log_requests=not messages.quiet)
+                serve(
+                    detector,
+                    listeners,
+                    limits,
+                    model=model.model,
+                    access=access,
+                    log_requests=not messages.quiet,
+                    processes=processes or usual_processes(detector.device),
+                )
             signals.forget()
