@@ -296,7 +296,7 @@ class Faces:
             raise OptionError("draw the face at two moments or more")
         if len(places) == 1:  # only in this frame
             ((seconds, box),) = places.items()
-            places = {seconds - SLACK / 10: box, seconds + SLACK / 10: box}
+            places = {max(0.0, seconds - SLACK / 10): box, seconds + SLACK / 10: box}
         cover = Cover(boxes=tuple(places.values()), pts_seconds=tuple(places))
         check_covers([cover], self._header.size)
         return cover

@@ -29,7 +29,7 @@ export class ClipView {
     } else if (item.state === "looking") {
       if (this.data) { this.data = null; this.#pause(); this.#show(false); this.viewer.setFaces([]); }
       this.version = -1;
-      if (!this.shown) await this.#picture();
+      if (!this.shown && item.progress !== null) await this.#picture(); // the first frame is stored
     }
   }
 
@@ -145,7 +145,7 @@ export class ClipView {
     const what = moment.track === null ? "" : moment.track > 1_000_000 ? "Drawn face: " : `Person ${moment.track}: `;
     const hasFace = this.data.tracks.some((lane) => lane.id === moment.track);
     const image = hasFace ? make("img", { alt: "", width: 40, height: 40, loading: "lazy", src: this.api.url(`${this.path}/tracks/${moment.track}/face`, { side: 80 }) }) : make("span", { class: "drawn-sign" }, icon("warning"));
-    const row = make("button", { type: "button", class: "face moment", on: { click: () => this.#goTo(index) } }, image, make("span", { class: "what" }, make("strong", {}, clock(moment.t)), make("span", { class: "small" }, `${what}${moment.text}`)));
+    const row = make("button", { type: "button", class: "face moment", on: { click: () => { this.#goTo(index); this.viewer.element.scrollIntoView({ block: "nearest" }); } } }, image, make("span", { class: "what" }, make("strong", {}, clock(moment.t)), make("span", { class: "small" }, `${what}${moment.text}`)));
     row.toggleAttribute("data-seen", this.seen.has(this.#name(moment)));
     return make("li", {}, row);
   }

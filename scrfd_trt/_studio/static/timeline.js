@@ -25,7 +25,7 @@ export function nextMoment(moments, t, direction, current = -1) {
     const next = current + direction;
     return next >= 0 && next < moments.length ? next : -1;
   }
-  if (direction > 0) return moments.findIndex((moment) => moment.t > t + NEAR);
+  if (direction > 0) return moments.findIndex((moment) => moment.t > t - NEAR);
   return moments.findLastIndex((moment) => moment.t < t - NEAR);
 }
 
@@ -45,7 +45,7 @@ export function tick(pixelsPerSecond, least = 72) {
 }
 
 /** Return the largest zoom: a frame is then some pixels wide. */
-export const maxZoom = (frames, width) => Math.max(1, (frames * FRAME_PIXELS) / Math.max(width, 1));
+export const maxZoom = (frames, width) => Math.max(4, (frames * FRAME_PIXELS) / Math.max(width, 1));
 
 /** Return the places of a drawn face with one more, which replaces that of the same frame; in order of time. */
 export function withPlace(places, t, box) {

@@ -15,6 +15,7 @@ test("doubts are passed in order, also where several are at one time", () => {
   const moments = inOrder([{ t: 2, t0: 1, track: 4 }, { t: 1, t0: 1, track: 2 }, { t: 2, t0: 0, track: 3 }]);
   assert.deepEqual(moments.map(({ track }) => track), [2, 3, 4]);
   assert.equal(nextMoment(moments, 0, 1), 0);
+  assert.equal(nextMoment(moments, 1, 1), 0, "one at the time that is shown, but was not gone to");
   assert.equal(nextMoment(moments, 2, 1, 1), 2);
   assert.equal(nextMoment(moments, 2, 1, 2), -1);
   assert.equal(nextMoment(moments, 1.5, -1, 2), 0);
@@ -28,7 +29,7 @@ test("times and distances are in words that fit", () => {
   assert.equal(stateOf({ visible: true, dropped: false }), "stays visible");
   assert.deepEqual([10, 100, 1000].map((pixels) => tick(pixels)), [10, 1, 0.1]);
   assert.equal(maxZoom(1500, 600), 60);
-  assert.equal(maxZoom(5, 600), 1);
+  assert.equal(maxZoom(5, 600), 4);
 });
 
 test("edits of the viewer become edits of the clip", () => {
