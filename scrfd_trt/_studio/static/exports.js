@@ -5,7 +5,8 @@ import { count, exportText, freeName, nameOf } from "./files.js";
 const byId = (id) => document.getElementById(id);
 
 export class Exports {
-  #waiting = new Map(); // by job: what to do when it has ended
+  #waiting = new Map(); // by job: what to do with its events
+  #latest = null; // the last event, which may come before its job is known
   #running = null;
 
   constructor(api, items) {
@@ -32,12 +33,11 @@ export class Exports {
 
   /** Take a `job` event. */
   job(job) {
-    const { step } = this.#waiting.get(job.id) ?? {};
-    step?.(job);
-    if (job.state !== "running") {
-      this.#waiting.get(job.id)?.end(job);
-      this.#waiting.delete(job.id);
-    }
+    this.#latest = job;
+    const waiting = this.#waiting.get(job.id);
+    if (job.state === "running") return waiting?.step(job);
+    waiting?.end(job);
+    this.#waiting.delete(job.id);
   }
 
   /** Download the result of one file. */
@@ -57,7 +57,10 @@ export class Exports {
   async #start(items, faces, step) {
     const { job: id } = await this.api.post("/api/exports", { items, faces_files: faces });
     this.#running = { cancel: () => this.api.delete(`/api/exports/${id}`) };
-    const job = await new Promise((end) => this.#waiting.set(id, { step, end }));
+    const job = await new Promise((end) => {
+      this.#waiting.set(id, { step, end });
+      if (this.#latest?.id === id) this.job(this.#latest);
+    });
     this.#running = null;
     if (job.state !== "done") throw new Error(job.text || "The export failed.");
     if (job.text) toast(job.text, { error: true });
