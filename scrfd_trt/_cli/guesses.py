@@ -51,7 +51,7 @@ GUESSES: Mapping[str, Guess] = {
         "settings", "config", to="use --settings FILE with a command; 'scrfd-trt doctor' shows the file that is read"
     ),
     **_each("cover", to="use 'scrfd-trt anonymize FILE'; its option --cover X,Y,W,H covers a place"),
-    **_each("verify", "report", to="use 'scrfd-trt anonymize FILE' with --verify, and for videos --report FILE.html"),
+    **_each("verify", "report", to="use 'scrfd-trt anonymize FILE' with --verify, or --report FILE.html"),
     **_each("show", to="use 'scrfd-trt detect FILE --show'"),
     **_each("train", to="InsightFace trains models; 'scrfd-trt build' makes engines of their ONNX files"),
     **_each("benchmark", to=("bench",)),

@@ -47,7 +47,7 @@ PANELS: dict[str, dict[str, Any]] = {
         "recursive": option(None, "Search the subfolders of input folders.", "-r"),
         "overwrite": option(None, "Replace existing files."),
         "preview": option(None, "Show videos on a local web page while they are written."),
-        "report": option("FILE", "Write a page with pictures of doubtful moments, uncovered (.html)."),
+        "report": option("FILE", "Write a page with pictures of doubtful faces, uncovered (.html)."),
         "quality": option("NUMBER", "Quality of JPEG, WebP, AVIF and HEIC output.", min=1, max=100),
         "keep_metadata": option(None, "Keep title, author, copyright, date, camera and lens."),
         "keep_location": option(None, "Keep the place of the recording."),

@@ -37,7 +37,7 @@ from scrfd_trt._cli.option_rules import (
     given_options,
 )
 from scrfd_trt._cli.options import CopyArgs, CopySettings
-from scrfd_trt._cli.report_page import Finished, check_page, write_page
+from scrfd_trt._cli.report_page import Finished, ImageFace, check_page, write_page
 from scrfd_trt._cli.video_copies import CopyVideo, copy_here, copying_elsewhere
 from scrfd_trt._cli.video_report import (
     MAX_MOMENTS,
@@ -45,6 +45,7 @@ from scrfd_trt._cli.video_report import (
     as_cover,
     as_dict,
     headline,
+    place_text,
     print_searches,
     print_written,
     report_lines,
@@ -69,6 +70,7 @@ from scrfd_trt.video._first_pass import detector_options
 if TYPE_CHECKING:
     from scrfd_trt._studio.preview import Preview
 
+LOW_SCORE = 0.5  # below which a face that was covered is to be reviewed; 'detect' leaves it out by default
 ENDINGS = {True: "_anonymized", False: "_overlay"}
 # Parameters that change the numbers of tracks.
 NUMBERING = {"model", "threshold", "iou", "scale", "min_face", "rotations", "max_faces", "every", "bridge"}
@@ -142,10 +144,7 @@ def write_copies(
         if left:
             with opener(max_batch=run) if verify or not settings.files.detections else nullcontext() as detector:
                 copies.run(left, output, detector, faces, several)
-            if settings.report is not None:
-                write_page(settings.report, copies.finished, context, settings.damaged, skipped=job.skipped)
-                if not settings.quiet:
-                    console.plain(f"wrote {settings.report}: pictures of doubtful moments, with uncovered faces")
+            copies.write_page(context, skipped=job.skipped)
         elif not sources and settings.files.save_detections is not None:
             with results.open_writer(
                 "jsonl", settings.files.save_detections, threshold=threshold, overwrite=settings.overwrite
@@ -219,11 +218,13 @@ class CopyJob:
     stdout: outputs.StandardOutput | None
     found_later: dict[tuple[Path | str, int], FrameFaces] = field(default_factory=dict)
     """Faces that were found in copies of images, by path and page."""
-    dropped: dict[tuple[Path | str, int], tuple[list[int], Detections]] = field(default_factory=dict)
-    """The same of doubtful faces that a second look does not find: their rows, and the faces."""
+    dropped: dict[tuple[Path | str, int], list[int]] = field(default_factory=dict)
+    """The rows of doubtful faces that a second look does not find, until they are saved."""
+    doubtful: dict[Source, list[ImageFace]] = field(default_factory=dict)
+    """Faces of images with low scores, and those that a second look does not find."""
     searched: list[SearchedCopy] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
-    """Videos for the page."""
+    """Copies for the page."""
 
     def run(
         self,
@@ -265,6 +266,15 @@ class CopyJob:
                 if self.settings.report is not None:
                     self.finished.append(Finished(source.path, self._name(self.targets[source]), summary))
 
+    def write_page(self, context: typer.Context, *, skipped: int) -> None:
+        """Write the page of ``--report``, if it is wanted."""
+        settings = self.settings
+        if settings.report is not None:
+            how: dict[str, Any] = {"limits": settings.images.limits(), "skipped": skipped}
+            write_page(settings.report, self.finished, context, settings.damaged, **how)
+            if not settings.quiet:
+                console.plain(f"wrote {settings.report}: pictures of doubtful faces, uncovered")
+
     def _send(self, sources: Sequence[Source]) -> None:
         """Write finished copies to standard output, if they go there."""
         for source in sources:
@@ -296,7 +306,7 @@ class CopyJob:
                         faces = settings.selection.with_covers(outcome.faces)
                         if more := self.found_later.pop((source.name, outcome.page or 1), None):
                             faces = FrameFaces.of(faces).joined(more).detections(faces.image_size)
-                        rows, _ = self.dropped.get((source.name, outcome.page or 1), ((), None))
+                        rows = self.dropped.pop((source.name, outcome.page or 1), ())
                         outcome = replace(outcome, faces=faces, dropped=rows)  # noqa: PLW2901
                     writer.add_outcome(source.name, outcome)
 
@@ -328,13 +338,25 @@ class CopyJob:
         print_written(target, text, self.draw, chosen, from_file=from_file)
         for line in tally.change_lines():
             console.plain(line)
-        dropped = [(path, face) for (path, _), (_, faces) in self.dropped.items() for face in faces]
-        dropped.sort(key=lambda each: -each[1].score)
-        lines = [f"{path}: --cover '{as_cover(face.box, None)}' (score {face.score:.2f})" for path, face in dropped]
+        found = [(source.name, face) for source, faces in self.doubtful.items() for face in faces]
+        found.sort(key=lambda each: each[1].score)
+        dropped = [
+            f"{name}: --cover '{as_cover(face.box, None)}' (score {face.score:.2f})"
+            for name, face in reversed(found)
+            if not face.is_covered
+        ]
+        self._list(
+            dropped, "doubtful place", "not covered: a second look finds no face there; --keep-doubtful covers them"
+        )
+        if self.detailed:
+            low = [f"{name}: {place_text(face.box, face.score)}" for name, face in found if face.is_covered]
+            self._list(low, "face", "covered with a low score, to review")
+
+    def _list(self, lines: Sequence[str], subject: str, text: str) -> None:
         if lines:
-            text = "not covered: a second look finds no face there; --keep-doubtful covers them"
-            more = f"; {MAX_MOMENTS} are shown, and --save-detections saves all" if len(lines) > MAX_MOMENTS else ""
-            console.listing("note", f"{count(len(lines), 'doubtful place')} {text}{more}", lines[:MAX_MOMENTS])
+            all_of_them = "--report shows" if self.settings.report is None else f"{self.settings.report} shows"
+            more = f"; {MAX_MOMENTS} are listed, and {all_of_them} more" if len(lines) > MAX_MOMENTS else ""
+            console.listing("note", f"{count(len(lines), subject)} {text}{more}", lines[:MAX_MOMENTS])
 
     def _save_image(
         self,
@@ -358,6 +380,11 @@ class CopyJob:
             self.tally.faces -= copy.dropped + copy.doubtful
             if searches:
                 self.searched.append((self._name(copy.target), searches))
+            if copy.faces_to_review:
+                self.doubtful[source] = copy.faces_to_review
+            if self.settings.report is not None:
+                faces = copy.faces_to_review
+                self.finished.append(Finished(source.path, self._name(copy.target), None, faces, searches))
             self.tally.add_changes(source.name, copy.removed, [*image.file.notes, *copy.changes])
 
         return note
@@ -402,6 +429,7 @@ class _ImageCopy:
         self.left_out = self.dropped = self.doubtful = 0
         self.later: dict[int, FrameFaces] = {}
         """What was found in the copy, by page from 0 on."""
+        self.faces_to_review: list[ImageFace] = []
         self._covered: list[Detections] = []
         self._known: list[Known] = []
 
@@ -416,7 +444,7 @@ class _ImageCopy:
         copy = open_image(path, limits=self._settings.images.limits())
         for page, (frame, known) in enumerate(zip(copy.frames(), self._known, strict=True)):
             result, more = cast("CopySearcher", self._searcher).search_image(frame.visible(), known)
-            found.faces += result.faces
+            found.faces += [replace(face, pts_seconds=float(page)) for face in result.faces]
             to_cover |= {page: more} if len(more) else {}
         return found, to_cover
 
@@ -447,10 +475,13 @@ class _ImageCopy:
                     is_dropped &= ~np.isin(every.track_ids, list(selection.only_tracks))
             if is_dropped.any():
                 rows = np.flatnonzero(is_dropped).tolist()
-                self._job.dropped[self._image.source.name, page] = rows, every[is_dropped]
+                if self._settings.files.save_detections is not None:
+                    self._job.dropped[self._image.source.name, page] = rows
                 self.doubtful += len(rows)
             faces = every if not is_dropped.any() else every[~is_dropped]
             covered = selection.select(faces)
+            for some, is_covered in ((every[is_dropped], False), (covered[covered.scores < LOW_SCORE], True)):
+                self.faces_to_review += [ImageFace(page, one.box, one.score, is_covered) for one in some]
             self._covered.append(covered)
             known = FrameFaces.of(every)
             self._known.append(Known(known[~is_dropped], known[is_dropped], FrameFaces.of(covered)))

@@ -184,6 +184,19 @@ def as_cover(box: Sequence[float], span: tuple[float, float] | None) -> str:
     return f"{x1},{y1},{max(1, x2 - x1)},{max(1, y2 - y1)}{times}"
 
 
+def place_text(box: Sequence[float], score: float) -> str:
+    """Return the score, size and place of a face."""
+    x, y, width, height = as_cover(box, None).split(",")
+    return f"score {score:.2f}, {width}×{height} pixels at {x},{y}"
+
+
+def as_region(box: Sequence[float]) -> str:
+    """Return the value of ``--except-region`` for a box: its middle, so that no face beside it has its centre there."""
+    x1, y1, x2, y2 = box
+    x, y = (x2 - x1) / 4, (y2 - y1) / 4
+    return as_cover((math.floor(x1 + x), math.floor(y1 + y), math.ceil(x2 - x), math.ceil(y2 - y)), None)
+
+
 def tracks_table(summary: Summary) -> Table:
     """Return a table of a video's tracks."""
     columns = (">track", ">from", ">to", ">frames", ">detected", ">filled", ">best at", ">score", ">size")

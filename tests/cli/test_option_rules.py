@@ -48,7 +48,7 @@ VALUES = {
     "report": "r.html", "output": "o.jsonl", "max_pixels": "9", "sheet": "s.png",
 }  # fmt: skip
 VIDEO = {"jobs", "every", "bridge", "extend", "codec", "crf", "preset", "progress", "only_span", "except_span"}
-VIDEO |= {"report", "preview"}
+VIDEO |= {"preview"}
 STREAMS = {"audio", "subtitles"}
 LIVE = {"delay", "duration"}
 TRACKS = {"only_tracks", "except_tracks", "drop_tracks"}

@@ -1,4 +1,4 @@
-"""The page about doubtful moments: pictures, options that mend them, and nothing from elsewhere."""
+"""The page about doubtful faces: pictures, options that mend them, and nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from scrfd_trt._cli import report_page
 from scrfd_trt._cli.report_page import Finished
+from scrfd_trt._jobs import images
 from scrfd_trt._tracking.faces import FrameFaces
 from scrfd_trt.video import Summary
 
@@ -91,3 +93,35 @@ def test_pages_about_one_of_several_videos(run: Run, film: Callable[..., Path], 
     page = Path("r.html").read_text()
     commands = [each for each in re.findall("<code>(.*?)</code>", page) if each.startswith("scrfd-trt")]
     assert [each.split()[-2:] for each in commands] == [["--report", "r-1.html"], ["--report", "r-2.html"]]
+
+
+@pytest.mark.usefixtures("spots", "known_overlays")
+def test_page_of_images(run: Run, picture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Low scores and places that are not covered have a picture, and options that do what the page says."""
+    Path("in").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        picture(name).rename(f"in/{name}")
+    sure: Any = cv2.imread("in/c.png")
+    sure[0, 0] = 7
+    cv2.imwrite("in/c.png", sure)
+    monkeypatch.setattr(images, "find_dropped", lambda _, image, found: np.full(len(found), image[0, 0, 0] != 7))
+    monkeypatch.setattr("scrfd_trt._cli.overlay_files.LOW_SCORE", 0.0)
+    ran = run("anonymize", "in", "-o", "out", "--report", "r.html")
+    assert ran.code == 0, ran.err
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "<p>1 image without a doubtful face: not shown here.</p>" in page
+    assert page.count("data:image/jpeg;base64,/9j/") == page.count("<h2>") == 2
+    again, keep, cover = (shlex.split(unescape(each)) for each in re.findall("<code>(.*?)</code>", page)[:3])
+    assert again[1:] == ["anonymize", "in/a.png", "--output", "out/a.png", "--overwrite", "--report", "r-1.html"]
+    assert keep == ["--keep-doubtful"]
+    before = Path("out/a.png").read_bytes()
+    monkeypatch.setattr(images, "find_dropped", lambda _detector, _image, found: np.ones(len(found), bool))
+    assert run(*again[1:], *cover).code == 0
+    assert Path("out/a.png").read_bytes() != before
+    monkeypatch.setattr("scrfd_trt._cli.overlay_files.LOW_SCORE", 0.95)
+    ran = run(*again[1:], *keep)
+    assert "1 face covered with a low score, to review:\n- in/a.png: score 0.88, 50×70 pixels at 40,30\n" in ran.err
+    *_, region = re.findall("<code>(.*?)</code>", Path("r-1.html").read_text(encoding="utf-8"))
+    assert region.startswith("--except-region ")
+    assert run(*again[1:], *keep, *shlex.split(region)).code == 0
+    assert Path("out/a.png").read_bytes() == before
