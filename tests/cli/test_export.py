@@ -206,7 +206,10 @@ def test_the_example_asks_over_grpc(triton: StandIn, tmp_path: Path, root: Path,
 def test_engines_name_all_profiles(run: Run, gpu: Any, fakes: ModuleType, tmp_path: Path) -> None:
     plan = tmp_path / "face.plan"
     plan.write_bytes(fakes.plan(profiles=fakes.ranges((1, 2, 4), (1, 1, 1))))
-    assert run("export", "triton", tmp_path / "models", "--model", plan).code == 0
+    (before := tmp_path / "models/scrfd_network/1/model.onnx").parent.mkdir(parents=True)
+    before.touch()
+    assert run("export", "triton", tmp_path / "models", "--model", plan, "--overwrite").code == 0
+    assert not before.exists()
     network, faces = (parsed(tmp_path / "models" / name / "config.pbtxt") for name in ("scrfd_network", "scrfd"))
     assert network.platform == "tensorrt_plan"
     assert list(network.instance_group[0].profile) == ["0", "1"]

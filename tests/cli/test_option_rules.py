@@ -27,7 +27,7 @@ ALWAYS = frozenset((
     *("inputs", "files", "image", "video", "name", "specs", "overlay", "output", "overwrite", "as_json", "format_name"),
     *("settings", "log_format", "quiet", "verbose", "profile", "fetch", "host", "port", "max_upload", "browser"),
     *("runs", "new_name", "server", "folder", "source", "out", "part_size", "anonymize"),
-    *("address", "max_images", "max_queue", "timeout", "fetch_from"),
+    *("address", "max_images", "max_queue", "timeout", "fetch_from", "processes"),
     *("against", "category", "images", "labels", "save_wider"),
     # Checked where the model or the engine is opened.
     *("batch", "in_flight", "plot", "compare", "precision", "size", "io", "level", "workspace", "timing_cache"),

@@ -75,8 +75,9 @@ def export(
         },
     }
     server_code = Path(console.__file__).with_name("triton_model.py")
+    kinds = ["model.onnx", "model.plan"]
     files = {
-        f"{NAME}_network/1/{'model.plan' if network.is_engine else 'model.onnx'}": network.content,
+        f"{NAME}_network/1/{kinds[network.is_engine]}": network.content,
         f"{NAME}_network/config.pbtxt": _network_config(network).encode(),
         f"{NAME}/1/detector.json": (json.dumps(about, indent=2) + "\n").encode(),
         f"{NAME}/1/model.py": server_code.read_bytes(),
@@ -90,6 +91,7 @@ def export(
         make_folder((folder / name).parent)
         with atomic_file(folder / name, overwrite=overwrite) as file:
             file.write(content)
+    (folder / f"{NAME}_network/1/{kinds[not network.is_engine]}").unlink(missing_ok=True)  # of the model before
     console.plain(f"wrote {folder}: {NAME} (image files in, faces out) and {NAME}_network ({network.description})")
     console.plain(f"start Triton: tritonserver --model-repository {shlex.quote(str(folder.absolute()))}")
 
