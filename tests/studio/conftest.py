@@ -1,7 +1,12 @@
-"""A folder for the files of a page, a detector, and sessions without a web server."""
+"""A folder for the files of a page, a detector, sessions without a web server, and the studio in headless Chromium."""
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +15,9 @@ import pytest
 
 from scrfd_trt import SCRFDDetector
 from scrfd_trt._studio.temporary_files import TemporaryFolder
+
+sys.path.append(str(Path(__file__).parent))  # chromium_steps.py
+from chromium_steps import CHROMIUM, SIZES, Opener
 
 
 @pytest.fixture
@@ -49,3 +57,52 @@ def look() -> Callable[[Any], Any]:
         return item
 
     return all_looks
+
+
+@pytest.fixture(scope="session")
+def studio(popen: Any, network_500m: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a studio that leaves no files."""
+    folder = tmp_path_factory.mktemp("studio")
+    command = [sys.executable, "-m", "scrfd_trt", "studio", "--no-browser", "--port", "0", "--max-upload", "8"]
+    command += ["--model", str(network_500m), "--device", "cpu"]
+    environment = os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    with popen(command, cwd=folder.parent, env=environment, stderr=subprocess.PIPE) as process:
+        address = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
+        assert address, "no address was printed"
+        yield address[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert {path.name for path in folder.iterdir()} <= {".ses"}, "files are left; ONNX Runtime's session number may be"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as run:
+        chromium = run.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(studio: str, browser: Any) -> Iterator[Opener]:
+    """Open the studio's page; nothing may go wrong in it unnoticed."""
+    contexts, errors = [], []
+
+    def opener(size: str = "desktop", scheme: str = "light", **more: Any) -> Any:
+        width, height = SIZES[size]
+        touch = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2} if size == "telephone" else {}
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True, **touch, **more
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(studio)
+        page.locator("#samples li").first.wait_for()
+        return page
+
+    yield opener
+    for context in contexts:
+        context.close()
+    assert not errors

@@ -4,7 +4,7 @@ import { icon, make, toast } from "./ui.js";
 const FIRST = { hide: ["blur", "pixelate", "solid", "emoji", "skull"], fun: ["skull", "emoji", "image", "spotlight"] };
 const EARLY = ["picture", "kind", "strength", "block", "fill", "effect", "amount"];
 const RARE = new Set(["blending", "points", "fit", "block", "feather", "left_color", "right_color", "nose_color"]);
-const NAMES = { image: "sticker", box_color: "colour of boxes", fill: "colour", max_faces: "most faces", picture: "your picture" };
+const NAMES = { image: "picture instead", box_color: "colour of boxes", fill: "colour", max_faces: "most faces", picture: "your picture" };
 const THRESHOLDS = { hide: 0.3, fun: 0.5 };
 
 /** Return the settings that a mode starts with. */
@@ -47,6 +47,7 @@ export function withOption(options, { name, default: usual }, value) {
 
 const words = (name) => NAMES[name] ?? name.replaceAll("_", " ");
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
+const title = (name) => capital(name === "image" ? "sticker" : words(name));
 
 export class Settings {
   constructor(panel, modes, hooks) {
@@ -134,9 +135,9 @@ export class Settings {
     const image = make("img", { alt: "", hidden: true, "data-overlay": overlay.name });
     image.addEventListener("load", () => { image.hidden = false; });
     this.#thumbnail(image);
-    const title = overlay.error ? `${overlay.name}: ${overlay.error}` : overlay.summary;
+    const tip = overlay.error ? `${overlay.name}: ${overlay.error}` : overlay.summary;
     const input = make("input", { type: "radio", name: "overlay", value: overlay.name, checked: chosen, disabled: Boolean(overlay.error), on: { change: () => this.#choose(overlay.name) } });
-    return make("label", { class: "choice", title }, input, make("span", { class: "frame" }, image), make("span", { class: "name" }, words(overlay.name)));
+    return make("label", { class: "choice", title: tip }, input, make("span", { class: "frame" }, overlay.options.some((option) => option.required) ? icon("add") : image), make("span", { class: "name" }, title(overlay.name)));
   }
 
   #thumbnail(image) {
@@ -149,8 +150,8 @@ export class Settings {
     const several = this.settings.overlays.length > 1;
     this.layers.hidden = !several;
     this.layers.replaceChildren(...this.settings.overlays.map((layer, index) => {
-      const choose = make("button", { type: "button", class: "button quiet", "aria-pressed": index === this.layer, on: { click: () => { this.layer = index; this.#build(); } } }, `${index + 1}. ${words(layer.name)}`);
-      const remove = make("button", { type: "button", class: "icon-button", "aria-label": `Remove ${words(layer.name)}`, on: { click: () => this.#remove(index) } }, icon("close"));
+      const choose = make("button", { type: "button", class: "button quiet", "aria-pressed": index === this.layer, on: { click: () => { this.layer = index; this.#build(); } } }, `${index + 1}. ${title(layer.name)}`);
+      const remove = make("button", { type: "button", class: "icon-button", "aria-label": `Remove ${title(layer.name).toLowerCase()}`, on: { click: () => this.#remove(index) } }, icon("close"));
       return make("li", {}, choose, remove);
     }));
   }

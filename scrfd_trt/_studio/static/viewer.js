@@ -595,6 +595,7 @@ export class Viewer {
       if (this.picture) this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 16 : 1) * (event.ctrlKey ? 0.01 : 0.0016)), ...at(event));
     }, { passive: false });
     const slide = (event) => { const frame = canvas.getBoundingClientRect(); this.compare = clamp((event.clientX - frame.left) / frame.width, 0, 1); };
+    this.wipeHandle.addEventListener("mousedown", (event) => event.preventDefault()); // the slider keeps the focus
     this.wipeHandle.addEventListener("pointerdown", (event) => { this.wipeHandle.setPointerCapture(event.pointerId); this.wipe.focus({ preventScroll: true }); });
     this.wipeHandle.addEventListener("pointermove", (event) => { if (this.wipeHandle.hasPointerCapture(event.pointerId)) slide(event); });
     this.tools?.addEventListener("click", (event) => this.#act(event.target.closest("[data-action]")?.dataset.action));
