@@ -51,7 +51,7 @@ def tensorrt_types(session: nox.Session, release: str) -> None:
 
 @nox.session(default=False)
 def browser(session: nox.Session) -> None:
-    """Drive the studio in Chromium, which must be installed."""
+    """Drive the studio in Chromium, which must be installed, and test its modules in Node."""
     session.install("-e", ".[test]", *group("browser"))
     session.run("pytest", "tests/studio", *session.posargs)
 

@@ -16,6 +16,9 @@ from drawing import emoji
 
 pytest.importorskip("starlette")
 pytest.importorskip("playwright")
+
+from scrfd_trt._studio.settings import Settings
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
 
 SCENE = drawing.scene((640, 360), 3, seed=2).image
@@ -321,6 +324,14 @@ def test_nothing_serious_is_found_by_axe_and_nothing_is_too_wide(open_page: Open
     found["export"] = problems(page)
     assert {state: serious for state, serious in found.items() if serious} == {}
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_page_begins_with_the_settings_of_the_server(open_page: Opener) -> None:
+    page = open_page()
+    assert page.evaluate("() => studio.settings.settings") == Settings().model_dump(mode="json")
+    page.get_by_role("radio", name="Have fun").check()
+    page.get_by_role("radio", name="Hide faces").check()
+    assert page.evaluate("() => studio.settings.settings") == Settings().model_dump(mode="json")
 
 
 def test_logic_without_a_page() -> None:

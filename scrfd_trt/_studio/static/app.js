@@ -27,7 +27,7 @@ class App {
       thumbnail: (overlay) => (this.item && !this.item.local && this.item.version > 0 ? api.url(`/api/items/${this.current}/thumbnail`, { overlay, side: 160, version: this.item.faces }) : null),
       check: (name, options) => api.post("/api/options/check", { name, options }),
       uploadSticker: async (file) => (await api.upload("/api/stickers", file)).sticker,
-      onChange: (settings) => this.#apply(settings, this.item && !this.item.local ? [this.current] : []),
+      onChange: (settings, id) => this.#apply(settings, id ? [id] : []),
       onApplyAll: (settings) => this.#apply(settings, "all"),
     });
     this.tabs = tabs(byId("panel"));
@@ -270,7 +270,7 @@ class App {
     for (const [key, row] of this.rows) row.querySelector(".thumb-open").toggleAttribute("aria-current", key === id);
     this.rows.get(id)?.querySelector(".thumb-open").setAttribute("aria-current", "true");
     this.rows.get(id)?.scrollIntoView({ block: "nearest", inline: "nearest" });
-    if (this.item.settings) this.settings.set(this.item.settings);
+    this.settings.set(this.item.settings ?? this.settings.settings, this.item.settings ? id : null);
     this.thumbnailsOf = null;
     this.#update();
   }
@@ -292,7 +292,7 @@ class App {
     byId("notes").replaceChildren(...item.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
     if (!isClip) for (const [name, hidden] of [["clip", true], ["people", true], ["face-list", false]]) byId(name).hidden = hidden;
     state(this.#state(item));
-    if (item.settings) this.settings.set(item.settings);
+    if (item.settings) this.settings.set(item.settings, item.id);
     if (isClip) this.#clip(item);
     else if (!item.local && item.version > 0) this.#picture(item);
     if (!item.local && item.version > 0 && this.thumbnailsOf !== `${item.id} ${item.faces > 0}`) {

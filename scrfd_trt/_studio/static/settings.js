@@ -5,18 +5,19 @@ const FIRST = { hide: ["blur", "pixelate", "solid", "emoji", "skull"], fun: ["sk
 const EARLY = ["picture", "kind", "strength", "block", "fill", "effect", "amount"];
 const RARE = new Set(["blending", "points", "fit", "block", "feather", "left_color", "right_color", "nose_color"]);
 const NAMES = { image: "picture instead", box_color: "colour of boxes", fill: "colour", max_faces: "most faces", picture: "your picture" };
+const START = { hide: { name: "blur", options: { scale: 1.6, margin: 0 } }, fun: { name: "skull", options: {} } }; // as anonymize covers
 const THRESHOLDS = { hide: 0.3, fun: 0.5 };
 
 /** Return the settings that a mode starts with. */
 export function defaults(mode) {
   const hide = mode === "hide";
-  return { mode, overlays: [{ name: hide ? "blur" : "skull", options: {} }], threshold: null, small_faces: hide, rotations: hide };
+  return { mode, overlays: [structuredClone(START[mode])], threshold: null, small_faces: hide, rotations: hide };
 }
 
-/** Return the overlays in a mode's order: [those at hand, the others]. */
+/** Return the overlays in a mode's order: [those at hand, the others]; hiding offers only those that cover faces. */
 export function ordered(overlays, mode) {
   const first = FIRST[mode].map((name) => overlays.find((overlay) => overlay.name === name)).filter((overlay) => overlay && (mode === "fun" || overlay.covers));
-  return [first, overlays.filter((overlay) => !first.includes(overlay))];
+  return [first, overlays.filter((overlay) => !first.includes(overlay) && (mode === "fun" || overlay.covers || overlay.error))];
 }
 
 /** Return the control that fits an option: its kind and, for sliders, its ends, step and whether it is logarithmic. */
@@ -67,10 +68,12 @@ export class Settings {
     this.#build();
   }
 
-  /** Show the settings of an item. */
-  set(settings) {
-    const same = JSON.stringify(settings) === JSON.stringify(this.settings);
-    if (same || this.timer) return; // what the person is changing comes before what the server knows
+  /** Show the settings of another file; those of the same file are changed by this panel only. */
+  set(settings, id = null) {
+    if (this.id === id) return;
+    this.#flush();
+    this.id = id;
+    if (JSON.stringify(settings) === JSON.stringify(this.settings)) return;
     this.settings = structuredClone(settings);
     this.layer = Math.min(this.layer, Math.max(settings.overlays.length - 1, 0));
     this.#build();
@@ -85,7 +88,14 @@ export class Settings {
 
   #changed(delay = 0) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => { this.timer = null; this.hooks.onChange(structuredClone(this.settings)); }, delay);
+    this.timer = setTimeout(() => this.#flush(), delay);
+  }
+
+  #flush() {
+    if (!this.timer) return;
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.hooks.onChange(structuredClone(this.settings), this.id);
   }
 
   #mode(mode) {
@@ -109,7 +119,7 @@ export class Settings {
   #choose(name) {
     const layer = this.settings.overlays[this.layer];
     const before = this.kept[`options ${layer?.name}`] = layer?.options;
-    this.settings.overlays[this.layer] = { name, options: layer?.name === name ? before : this.kept[`options ${name}`] ?? {} };
+    this.settings.overlays[this.layer] = { name, options: layer?.name === name ? before : this.kept[`options ${name}`] ?? (START.hide.name === name ? START.hide.options : {}) };
     this.#layers();
     this.#fill();
     this.#changed();

@@ -34,8 +34,8 @@ test("options that have their default are left out", () => {
 
 test("hiding looks for more faces than fun does, and offers only overlays that cover", () => {
   assert.deepEqual([defaults("hide").small_faces, defaults("fun").small_faces], [true, false]);
-  const overlays = [["skull", false], ["blur", true], ["torn", true]].map(([name, covers]) => ({ name, covers }));
+  const overlays = [["skull", false], ["blur", true], ["other", true]].map(([name, covers]) => ({ name, covers }));
   const names = (mode) => ordered(overlays, mode).map((group) => group.map(({ name }) => name));
-  assert.deepEqual(names("hide"), [["blur"], ["skull", "torn"]]);
-  assert.deepEqual(names("fun"), [["skull"], ["blur", "torn"]]);
+  assert.deepEqual(names("hide"), [["blur"], ["other"]]);
+  assert.deepEqual(names("fun"), [["skull"], ["blur", "other"]]);
 });
