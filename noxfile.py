@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -72,10 +74,21 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting with ruff."""
+    """Check style and formatting with ruff, and the spelling of the pages."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--diff")
+    session.run("python", "docs/check_spelling.py")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the sdist, and from it the wheel; check what a package index would show, and that the wheel is whole."""
+    session.install(*group("package"))
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", folder, silent=True)
+    session.run("python", "docs/check_package.py", folder)
+    session.run("twine", "check", "--strict", *(str(path) for path in Path(folder).iterdir()))
 
 
 @nox.session
