@@ -12,6 +12,7 @@ from scrfd_trt import (
     ClosedError,
     DeviceError,
     ImageError,
+    ImageNotFoundError,
     ModelFormatError,
     ModelNotFoundError,
     OptionError,
@@ -206,7 +207,7 @@ def test_errors_of_images_are_returned_in_their_places(batch):
             list(detector.stream(images, on_error="return")),
         ):
             assert [type(each) for each in found if each != expected] == [
-                ImageError, ImageError, BackendError, ModelFormatError, BackendError, ImageError,
+                ImageError, ImageNotFoundError, BackendError, ModelFormatError, BackendError, ImageError,
             ]  # fmt: skip
             assert [each == expected for each in found] == [each is gray for each in images]
             assert found[5] is own

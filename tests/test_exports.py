@@ -57,7 +57,7 @@ def test_what_is_missing_is_missing():
 @pytest.mark.parametrize("library", [*TABLES, "fiftyone", "supervision"])
 def test_missing_libraries_are_named(library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(MissingDependencyError, match=rf"^to_\w+\(\) requires {library}: pip install "):
+    with pytest.raises(MissingDependencyError, match=rf"^to_\w+\(\) requires {library}: .*pip install "):
         getattr(FACES["landmarks"], TABLES.get(library, f"to_{library}"))()
 
 

@@ -418,7 +418,8 @@ def no_option(name: str, parameters: Iterable[Any], command: str = "") -> str:
     known |= {option.strip("-"): option for option in options}
     close = get_close_matches(name.strip("-").replace("_", "-").lower(), known, 1, 0.8)
     hint = f"; did you mean {known[close[0]]}?" if close and known[close[0]] in options else ""
-    return f"there is no option {name}{hint or _elsewhere(name, options, command)}"
+    hint = hint or (_elsewhere(name, options, command) if name.startswith("--") else "")
+    return f"there is no option {name}{hint}"
 
 
 def _elsewhere(name: str, options: list[str], command: str) -> str:
