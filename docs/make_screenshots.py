@@ -90,20 +90,19 @@ def save(page: Page, name: str) -> None:
 
 
 def show_studio(page: Page, address: str) -> None:
-    """Open the studio and set the skulls half transparent."""
+    """Open a sample in the studio and leave one of its faces visible."""
     for _ in range(100):
         with contextlib.suppress(Exception):
             page.goto(address)
             break
         page.wait_for_timeout(200)
-    page.get_by_role("status").filter(has_text="faces in").wait_for()
-    slider = page.locator('.q-slider[aria-label="opacity"]')
-    box = slider.bounding_box()
-    assert box is not None
-    slider.click(position={"x": box["width"] * 0.55, "y": box["height"] / 2})
-    page.locator("code", has_text="skull:opacity=0.5").first.wait_for()
-    page.mouse.move(5, 5)
+    page.locator(".sample").first.click()
+    page.locator("#reviewed:enabled").wait_for(timeout=60_000)
+    page.get_by_role("tab", name="Faces").click()
+    page.get_by_role("checkbox", name="Face 2 covered").uncheck()
+    page.get_by_role("tab", name="Overlay").click()
     page.evaluate("scrollTo(0, 0)")
+    page.locator("#viewport canvas").hover()
     page.wait_for_timeout(800)
 
 

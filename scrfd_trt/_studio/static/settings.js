@@ -3,7 +3,7 @@ import { icon, make, toast } from "./ui.js";
 
 const FIRST = { hide: ["blur", "pixelate", "solid", "emoji", "skull"], fun: ["skull", "emoji", "image", "spotlight"] };
 const EARLY = ["picture", "kind", "strength", "block", "fill", "effect", "amount"];
-const RARE = new Set(["blending", "points", "fit", "block", "feather", "left_color", "right_color", "nose_color"]);
+const RARE = new Set(["blending", "points", "fit", "block", "feather", "margin", "method", "left_color", "right_color", "nose_color"]);
 const NAMES = { image: "picture instead", box_color: "colour of boxes", fill: "colour", max_faces: "most faces", picture: "your picture" };
 const START = { hide: { name: "blur", options: { scale: 1.6, margin: 0 } }, fun: { name: "skull", options: {} } }; // as anonymize covers
 const THRESHOLDS = { hide: 0.3, fun: 0.5 };
@@ -47,7 +47,7 @@ export function withOption(options, { name, default: usual }, value) {
 }
 
 const words = (name) => NAMES[name] ?? name.replaceAll("_", " ");
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
+const capital = (text) => (text === "srgb" ? "sRGB" : text[0].toUpperCase() + text.slice(1));
 const title = (name) => capital(name === "image" ? "sticker" : words(name));
 
 export class Settings {

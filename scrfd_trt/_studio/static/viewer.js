@@ -267,6 +267,8 @@ export class Viewer {
   set draw(on) {
     this.element.classList.toggle("drawing", on);
     this.#tool("draw", { "aria-pressed": on });
+    this.#placeChip();
+    this.#paint();
   }
 
   /** Where the before/after slider is, 0 to 1; null if it is off. */
@@ -607,7 +609,6 @@ export class Viewer {
     if (action === "undo" || action === "redo" || action === "reset") this.edit({ op: action });
     else if (action === "draw") {
       this.draw = !this.draw;
-      this.#placeChip();
       if (this.draw) announce("Drag a box around the face, click on it, or press Enter for a box in the middle.");
     } else if (action === "compare") {
       this.compare = this.split === null ? 0.5 : null;
