@@ -98,11 +98,8 @@ def show_studio(page: Page, address: str) -> None:
         page.wait_for_timeout(200)
     page.locator(".sample").first.click()
     page.locator("#reviewed:enabled").wait_for(timeout=60_000)
-    page.get_by_role("tab", name="Faces").click()
-    page.get_by_role("checkbox", name="Face 2 covered").uncheck()
-    page.get_by_role("tab", name="Overlay").click()
-    page.evaluate("scrollTo(0, 0)")
-    page.locator("#viewport canvas").hover()
+    page.locator("#viewport canvas").click()
+    page.locator(".chip").get_by_text("Cover again").wait_for()
     page.wait_for_timeout(800)
 
 
