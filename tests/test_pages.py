@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,55 @@ def test_crowd_has_100_faces_of_many_sizes(docs: Path) -> None:
     assert len(faces) == 100
     assert heights.min() < 45
     assert heights.max() > 110
+
+
+def test_comparison_equals_results(docs: Path) -> None:
+    compare = runpy.run_path(str(docs / "compare.py"))
+    results = json.loads((docs / "comparison.json").read_text(encoding="utf-8"))
+    marked = 0
+    for page in [docs.parent / "README.md", *docs.rglob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        marked += len(compare["MARKED"].findall(text))
+        assert compare["render"](text, results) == text, f"{page.name}: python docs/compare.py --render"
+    assert marked >= 4
+
+
+TIME = re.compile(r"\d ?(?:ms\b|µs\b|(?:images|frames|pictures)(?:/s| a second| per second)|milliseconds)")
+MADE = re.compile(r"Made by\s`|made by\s`|easured by hand|<!-- compare: ")
+SETTINGS = {"videos.md": "25 frames per second"}
+"""Times that are no measurements."""
+
+
+def sections(page: Path) -> Iterator[str]:
+    """Yield the parts of a page between headings of the first two levels, without code."""
+    text = re.sub(r"(?ms)^```.*?^```", "", page.read_text(encoding="utf-8"))
+    yield from re.split(r"(?m)^(?=##? )", text)
+
+
+def test_measured_times_name_what_made_them(docs: Path) -> None:
+    for page in [docs.parent / "README.md", *docs.rglob("*.md")]:
+        whole = MADE.search(next(part for part in sections(page) if part.strip()))
+        for part in sections(page):
+            text = part.replace(SETTINGS.get(page.name, "\0"), "")
+            if (found := TIME.search(text)) and not whole:
+                title = part.splitlines()[0]
+                assert MADE.search(part), f"{page.name}, {title}: what made {found[0]!r}? Write 'Made by `…`'."
+
+
+def test_what_made_figures_exists(docs: Path) -> None:
+    commands = set()
+    for page in [docs.parent / "README.md", *docs.rglob("*.md")]:
+        for text in sections(page):
+            for made in re.findall(r"[Mm]ade by\s((?:`[^`]+`(?:,? and |, )?)+)", text.replace("\n", " ")):
+                commands |= set(re.findall(r"`([^`]+)`", made))
+    figures = runpy.run_path(str(docs / "measure_figures.py"))["FIGURES"]
+    known = {file.stem.replace("_", "-") for file in (docs.parent / "scrfd_trt/_cli/commands").glob("[a-z]*.py")}
+    for command in commands:
+        words = command.split()
+        if words[0] == "python":
+            assert (docs.parent / words[1]).is_file(), command
+            assert "measure_figures" not in words[1] or set(words[2:]) <= set(figures), command
+        else:
+            assert words[0] == "scrfd-trt", command
+            assert words[1] in known, command
+    assert len(commands) > 8
