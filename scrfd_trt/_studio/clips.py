@@ -382,9 +382,10 @@ class Faces:
 
     def moments(self) -> list[dict[str, Any]]:
         """Return the moments to review, those of the report of ``anonymize``, in order of time."""
-        visible, covers = list(self._edits.visible), self._edits.covers.values()
-        frames = (add_covers(frame[~np.isin(frame.track_ids, visible)], covers) for frame in self.frames())
-        summary = summarize_frames(self.header, frames)
+        hidden, covers = ~np.isin(self._edits.tracks, list(self._edits.visible)), self._edits.covers.values()
+        parts = (hidden[start:end] for start, end in pairwise(self.starts))
+        frames = (frame if part.all() else frame[part] for frame, part in zip(self.frames(), parts, strict=True))
+        summary = summarize_frames(self.header, (add_covers(frame, covers) for frame in frames))
         moments = [
             _moment(track.first.pts_seconds, track.last.pts_seconds, "dropped", number, low_score(track))
             | {"t": track.best_pts_seconds, "box": np.round(track.best.box, 1).tolist()}

@@ -173,9 +173,10 @@ def summarize_frames(header: Header, frames: Iterable[FrameFaces]) -> Summary:
     summary = _summary_of(header)
     summary.spans, summary.detector_options = header.detected_spans, header.detector_options
     for frame in frames:
-        is_dropped = np.isin(frame.track_ids, header.dropped)
-        summary.add(frame[~is_dropped])
-        summary.add_dropped(frame[is_dropped])
+        is_dropped = np.isin(frame.track_ids, header.dropped) if header.dropped else np.zeros(len(frame), bool)
+        summary.add(frame[~is_dropped] if is_dropped.any() else frame)
+        if is_dropped.any():
+            summary.add_dropped(frame[is_dropped])
     return summary
 
 
