@@ -540,8 +540,18 @@ def _turn(image: Image, faces: list[Face]) -> tuple[Image, list[Face]]:
     return np.ascontiguousarray(np.rot90(image, -1)), turned
 
 
+ENCODING = ({"crf": "12", "preset": "ultrafast"}, {"crf": "27", "preset": "veryslow"})
+
+
 def make(
-    name: str, folder: Path, *, seconds: float = 4.0, seed: int = 0, size: Size | None = None, sound: bool = True
+    name: str,
+    folder: Path,
+    *,
+    seconds: float = 4.0,
+    seed: int = 0,
+    size: Size | None = None,
+    sound: bool = True,
+    small: bool = False,
 ) -> tuple[Path, Truth]:
     """Write a clip ``NAME.mp4`` and its truth ``NAME.truth.json``.
 
@@ -559,6 +569,8 @@ def make(
         Width and height in pixels; default: the clip's own.
     sound
         Whether the clip has a tone.
+    small
+        Whether the file is small; its encoding takes longer, and loses more.
 
     Returns
     -------
@@ -568,7 +580,7 @@ def make(
     folder.mkdir(parents=True, exist_ok=True)
     path, known, cuts = folder / f"{name}.mp4", [], []
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=RATE, options={"crf": "12", "preset": "ultrafast"})
+        video = container.add_stream("libx264", rate=RATE, options=ENCODING[small])
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("aac", rate=48000, layout="mono") if sound else None
         for number, (image, faces, begins) in enumerate(frames(name, seconds=seconds, seed=seed, size=size)):

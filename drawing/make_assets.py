@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drawing import emoji, skull
+from drawing import clips, emoji, skull
 from drawing.scenes import Scene, portrait, scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,10 @@ def main() -> None:
         path = ROOT / "scrfd_trt" / "assets" / f"{name}.png"
         _write(path, image)
         path.with_suffix(".json").write_text(faces.to_json() + "\n", encoding="utf-8")
+    folder = ROOT / "scrfd_trt" / "assets"
+    made, _ = clips.make("static", folder, seconds=5, size=(640, 360), sound=False, small=True)
+    made.replace(folder / "people.mp4")
+    made.with_suffix(".truth.json").unlink()
     for name, picture in PICTURES.items():
         _write(ROOT / "overlays" / "assets" / f"{name}.png", picture())
 

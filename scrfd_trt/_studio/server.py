@@ -31,23 +31,25 @@ from starlette.websockets import WebSocket
 
 from scrfd_trt import samples
 from scrfd_trt._detector import SCRFDDetector
+from scrfd_trt._image_files import read_image
 from scrfd_trt._studio.clips import Clip
 from scrfd_trt._studio.photos import Photo
 from scrfd_trt._studio.session import MAX_FILES, Budget, Item, Searches, Session
 from scrfd_trt._studio.settings import Choice, Settings, listed
 from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
-from scrfd_trt._studio.uploads import MAX_PIXELS, jpeg
+from scrfd_trt._studio.uploads import MAX_PIXELS, can_use_clips, jpeg
 from scrfd_trt._web.access import Access
 from scrfd_trt._web.guard import HEADERS, Guard, Receive, Scope, Send, new_server, stop_on_hangup
 from scrfd_trt.errors import ClosedError, OptionError, ScrfdError
+from scrfd_trt.video import VideoReader
 
-STATIC = Path(__file__).parent / "static"
+STATIC, ASSETS = Path(__file__).parent / "static", Path(samples.__file__).parent / "assets"
 FORM_OVERHEAD = 64 * 1024  # bytes that the form around an uploaded file may take
 MAX_JSON = 1 << 20
 MAX_PAGES = 32
 MAX_SIDE = 4096
 PING_SECONDS, CHECK_SECONDS = 15.0, 0.5
-SAMPLES = {"group": "Six people in a park", "portrait": "A portrait"}
+SAMPLES = {"group.png": "Six people in a park", "portrait.png": "A portrait", "people.mp4": "A clip of 5 seconds"}
 POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; object-src 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
@@ -234,8 +236,7 @@ def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
         name = request.path_params["name"]
         if name not in SAMPLES:
             raise HTTPException(404, "there is no such sample")
-        content = await _run(_sample, name)
-        return JSONResponse((await _run(session.add, f"{name}.png", content)).info(), 201)
+        return JSONResponse((await _run(session.add, name, (ASSETS / name).read_bytes())).info(), 201)
 
     async def items(_: Request, session: Session) -> Any:
         return [item.info() for item in list(session.items.values())]
@@ -475,13 +476,16 @@ def _overview() -> dict[str, Any]:
     """Return the overlays and samples as the page shows them."""
     shown = []
     for name, label in SAMPLES.items():
-        data = base64.b64encode(jpeg(samples.load(name).image, 480)).decode()
+        if name.endswith(".png"):
+            image = read_image(ASSETS / name).pixels
+        elif can_use_clips():
+            with VideoReader(ASSETS / name) as reader:
+                image = next(iter(reader)).image
+        else:
+            continue
+        data = base64.b64encode(jpeg(image, 480)).decode()
         shown.append({"name": name, "label": label, "thumbnail": f"data:image/jpeg;base64,{data}"})
     return {"overlays": listed(), "samples": shown}
-
-
-def _sample(name: str) -> bytes:
-    return (Path(samples.__file__).parent / "assets" / f"{name}.png").read_bytes()
 
 
 class EventStream(Response):

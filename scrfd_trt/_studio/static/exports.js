@@ -20,6 +20,7 @@ export class Exports {
   }
 
   open() {
+    byId("toasts").replaceChildren(); // they would lie under the dialog
     const usable = this.items().filter((item) => item.state !== "failed");
     byId("export-text").textContent = exportText(this.items());
     byId("export-zip").querySelector(".label").textContent = usable.length > 1 ? "Download a zip" : "Download";
@@ -78,7 +79,9 @@ export class Exports {
   async #run(task) {
     const busy = (on) => {
       byId("export-progress").hidden = byId("export-cancel").hidden = !on;
-      for (const id of ["export-zip", "export-folder", "export-faces"]) byId(id).disabled = on;
+      byId("export-zip").hidden = on;
+      byId("export-folder").hidden = on || !window.showDirectoryPicker;
+      byId("export-faces").disabled = on;
     };
     busy(true);
     this.#show(0, 1, "Preparing");

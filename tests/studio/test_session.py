@@ -1,0 +1,168 @@
+"""What a page holds: limits, stickers and exports, without a web server."""
+
+from __future__ import annotations
+
+import gc
+import io
+import threading
+import weakref
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette")
+
+from scrfd_trt._studio import session as module
+from scrfd_trt._studio.session import Budget, Searches, Session
+from scrfd_trt._studio.settings import Choice, Settings, listed
+from scrfd_trt._studio.temporary_files import TemporaryFolder
+from scrfd_trt._studio.uploads import MAX_STICKER_BYTES
+from scrfd_trt.errors import ClosedError, ImageError, OptionError
+
+pytestmark = pytest.mark.slow
+PICTURE = cv2.imencode(".png", np.full((40, 60, 3), 90, np.uint8))[1].tobytes()
+Look = Callable[[Any], Any]
+
+
+def add(session: Session, *names: str) -> list[Any]:
+    return [session.add(name, PICTURE) for name in names]
+
+
+def content(job: Any) -> bytes:
+    return b"".join(job.content())
+
+
+def test_exports(session: Session, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = [look(item) for item in add(session, "a.png", "A.png", "../b.png")]
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
+    job = session.export(None, faces_files=True)
+    assert (job.state, job.text, job.info()["done"]) == ("done", "", 3.0)
+    assert session.take("x") is None
+    assert session.take(job.info()["download"].rpartition("/")[2]) is job
+    with zipfile.ZipFile(io.BytesIO(content(job))) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [
+            *("a_anonymized.png", "a.faces.jsonl", "A_anonymized_2.png", "A.faces_2.jsonl"),
+            *("b_anonymized.png", "b.faces.jsonl"),
+        ]
+    assert not job.results, "the files are deleted"
+    single = session.export([first.id], faces_files=False)
+    assert (single.name, content(single)[:4]) == ("a_anonymized.png", b"\x89PNG")
+    others[0].fail("it is broken")
+    partly = session.export(None, faces_files=False)
+    assert (partly.state, len(partly.results)) == ("done", 2)
+    assert partly.text == "1 of 3 files are missing: A.png: it is broken"
+    failed = session.export([others[0].id], faces_files=False)
+    assert (failed.state, failed.info()["download"], failed.text) == ("failed", None, "A.png: it is broken")
+
+
+def test_exports_are_cancelled_and_end_with_the_page(session: Session, folder: TemporaryFolder) -> None:
+    add(session, "a.png")  # it is never searched, so the export waits
+    job = session.export(None, faces_files=False)
+    with pytest.raises(OptionError, match="another export is running"):
+        session.export(None, faces_files=False)
+    job.cancel()
+    for _ in range(100):
+        if job.state != "running":
+            break
+        threading.Event().wait(0.02)
+    assert (job.state, job.results, job.info()["download"]) == ("cancelled", [], None)
+
+
+def test_budget_limits_pages_alone_and_together(
+    session: Session, folder: TemporaryFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HELD_BYTES", 0)
+    monkeypatch.setattr(module, "PAGES_AT_ONCE", 2)
+    budget = Budget(2 * len(PICTURE))
+    pages = [Session(session.detector, folder, "", budget) for _ in range(3)]
+    for page in pages[:2]:
+        add(page, "a.png", "b.png")
+        with pytest.raises(ImageError, match="this page may hold"):
+            add(page, "c.png")
+        assert len(page.items) == 2
+    with pytest.raises(ImageError, match="all pages of the studio together"):
+        add(pages[2], "a.png")
+    pages[0].remove("1")
+    add(pages[2], "a.png")
+    pages[1].close()
+    add(pages[2], "b.png")
+
+
+def test_stickers_are_checked(session: Session) -> None:
+    with pytest.raises(ImageError, match="more than 16 MiB"):
+        session.store_sticker("a.png", bytes(MAX_STICKER_BYTES + 1))
+    with pytest.raises(ImageError, match="not a supported"):
+        session.store_sticker("a.png", b"words")
+    with pytest.raises(OptionError, match="not uploaded"):
+        session.check(Choice(name="image", options={"picture": "/etc/passwd"}))
+    assert session.check(Choice(name="blur", options={"opacity": 0.4}))[0].startswith("Opacity 0.4")
+
+
+def test_closed_page_has_no_files_and_is_freed(session: Session, folder: TemporaryFolder) -> None:
+    page = Session(session.detector, folder, "", Budget(1 << 20))
+    add(page, "a.png")
+    page.store_sticker("a.png", PICTURE)
+    path = page.files.new_folder()
+    page.close()
+    page.close()
+    assert not path.exists()
+    with pytest.raises(ClosedError):
+        add(page, "b.png")
+    gone = weakref.ref(page)
+    del page
+    gc.collect()
+    assert gone() is None
+
+
+def test_first_looks_at_all_files_come_before_second_ones() -> None:
+    order: list[tuple[str, int]] = []
+    done, begin = threading.Event(), threading.Event()
+
+    class Item:
+        def __init__(self, name: str) -> None:
+            self.name, self.looks = name, 0
+
+        def look(self) -> bool:
+            begin.wait(5)
+            self.looks += 1
+            order.append((self.name, self.looks))
+            if len(order) == 6:
+                done.set()
+            return self.looks < 2
+
+    searches = Searches(threads=1)
+    for name in "abc":
+        searches.add(Item(name))  # type: ignore[arg-type]
+    begin.set()
+    assert done.wait(5)
+    searches.close()
+    assert order == [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2), ("c", 2)]
+
+
+def test_overlays_are_listed_with_their_options() -> None:
+    found = {overlay["name"]: overlay for overlay in listed()}
+    assert found["blur"]["covers"]
+    assert not found["skull"]["covers"]
+    options = {option["name"]: option for option in found["blur"]["options"]}
+    assert (options["opacity"]["min"], options["opacity"]["max"], options["opacity"]["default"]) == (0, 1, 1)
+    assert options["shape"]["choices"] == ["ellipse", "rectangle", "aligned"]
+    assert not [option for option in found["skull"]["options"] if option["name"] == "color"], "all pictures are BGR"
+
+
+def test_broken_overlays_are_listed_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "torn-1.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: torn\nVersion: 1.0\n")
+    (broken / "entry_points.txt").write_text("[scrfd_trt.overlays]\ntorn = torn_plugin:Torn\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    listed.cache_clear()
+    (torn,) = [overlay for overlay in listed() if overlay["name"] == "torn"]
+    listed.cache_clear()
+    assert "No module named 'torn_plugin'" in torn["error"]
+    assert Settings.parse({}).score == 0.3
