@@ -95,7 +95,7 @@ class App {
     });
     addEventListener("keydown", (event) => {
       if (event.target.closest?.("input, select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "?") byId("keys").showModal();
+      if (event.key === "?" && event.target.closest("#stage, .strip")) byId("keys").showModal();
     });
     addEventListener("beforeunload", (event) => { if (!this.exports.saved && this.entries.size) event.preventDefault(); });
     addEventListener("pagehide", () => this.api.end());

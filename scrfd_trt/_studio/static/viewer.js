@@ -200,15 +200,16 @@ export class Viewer {
       this.after = this.before = this.detail = this.drag = null;
       this.draw = false;
       this.setFaces([]);
-      this.#select(null);
+      this.select(null);
       this.#fit();
     }
     this.#name();
     const { width, height } = this.element.getBoundingClientRect();
     const side = Math.min(Math.max(picture.width, picture.height), 4096, Math.ceil(Math.max(width, height, 640) * this.#ratio / 128) * 128);
     const current = () => this.picture === picture;
-    const after = await loaded(picture.url({ covered: true, side }));
+    const after = await loaded(picture.url({ covered: true, side })).catch((error) => { picture.version = -1; throw error; });
     if (!current()) return;
+    if (document.activeElement === document.body) this.canvas.focus({ preventScroll: true }); // for the keyboard
     this.after = canvasOf(after);
     this.detail = null;
     this.#refine();
@@ -226,7 +227,7 @@ export class Viewer {
 
   setFaces(faces) {
     this.truth = this.faces = faces;
-    if (this.selected && !faces.some((face) => face.id === this.selected)) this.#select(null);
+    if (this.selected && !faces.some((face) => face.id === this.selected)) this.select(null);
     this.#name();
     this.#fillList();
     this.#placeChip();
@@ -260,8 +261,6 @@ export class Viewer {
     this.setFaces([]);
     this.setHistory({});
   }
-
-  select(id) { this.#select(id); }
 
   get draw() { return this.element.classList.contains("drawing"); }
   set draw(on) {
@@ -313,7 +312,7 @@ export class Viewer {
       this.setHistory(answer);
       await this.applyPatches(answer.patches ?? []);
       const added = answer.faces.find((face) => !before.some((other) => other.id === face.id));
-      if (operation.op === "add" && added) this.#select(added.id);
+      if (operation.op === "add" && added) this.select(added.id);
       announce(sentence(`${{ undo: "undone: ", redo: "redone: ", reset: "reset: " }[operation.op] ?? ""}${changes(before, answer.faces, (face) => this.nameOf(face))}`));
     } catch (error) {
       if (this.picture?.id === picture.id) this.setFaces(this.truth);
@@ -422,7 +421,7 @@ export class Viewer {
       this.#layer(context, "before");
       context.restore();
     }
-    const all = this.hovering || document.activeElement === this.canvas || matchMedia("(pointer: coarse)").matches;
+    const all = this.hovering || this.canvas.matches(":focus-visible") || matchMedia("(pointer: coarse)").matches;
     for (const face of this.faces) if (all || !face.covered || face.id === this.selected) this.#outline(context, face);
     if (this.drag?.box && this.drag.mode === "draw") this.#rectangle(context, this.drag.box, "#fff", 2, [6, 4]);
   }
@@ -467,7 +466,7 @@ export class Viewer {
 
   // Selection, list and words
 
-  #select(id, { say = false } = {}) {
+  select(id, { say = false } = {}) {
     this.selected = id;
     const face = this.faces.find((other) => other.id === id) ?? null;
     for (const [key, row] of this.rows) row.item.toggleAttribute("data-selected", key === id);
@@ -556,7 +555,7 @@ export class Viewer {
     const face = () => this.faces.find((other) => other.id === id);
     const [portrait, title, words] = [make("canvas", { width: 88, height: 88, "aria-hidden": "true" }), make("strong"), make("span", { class: "muted small" })];
     const covered = make("input", { type: "checkbox", on: { change: () => this.toggle(face()) } });
-    const show = make("button", { type: "button", class: "face", title: "Show in the picture", on: { click: () => { this.#select(id, { say: true }); this.zoomTo(face().box); } } }, portrait, make("span", { class: "what" }, title, words));
+    const show = make("button", { type: "button", class: "face", title: "Show in the picture", on: { click: () => { this.select(id, { say: true }); this.zoomTo(face().box); } } }, portrait, make("span", { class: "what" }, title, words));
     return { item: make("li", {}, show, make("label", { class: "switch", title: "Covered" }, covered)), portrait, title, words, covered, drawn: "" };
   }
 
@@ -686,8 +685,8 @@ export class Viewer {
   #click(drag, x, y) {
     if (drag.mode === "draw") return this.#placeAround(toPicture(this.view, x, y));
     const face = faceAt(this.faces, this.view, x, y, drag.target);
-    if (!face) return this.#select(null);
-    this.#select(face.id);
+    if (!face) return this.select(null);
+    this.select(face.id);
     return this.enabled && this.toggle(face);
   }
 
@@ -696,10 +695,11 @@ export class Viewer {
     if (document.querySelector("dialog[open]") || !this.element.offsetParent || event.defaultPrevented) return;
     if (target.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio])")) return;
     const here = target === this.canvas || target === document.body;
-    if ((here && this.onKey?.(event)) || this.#shortcut(event, key, here)) event.preventDefault();
+    const near = Boolean(target.closest("#stage, .strip")); // single letters elsewhere may be dictated words
+    if ((here && this.onKey?.(event)) || this.#shortcut(event, key, here, near)) event.preventDefault();
   }
 
-  #shortcut(event, key, here) {
+  #shortcut(event, key, here, near) {
     const face = this.faces.find((other) => other.id === this.selected);
     if ((event.ctrlKey || event.metaKey) && key.toLowerCase() === "z") return this.edit({ op: event.shiftKey ? "redo" : "undo" });
     if ((event.ctrlKey || event.metaKey) && key.toLowerCase() === "y") return this.edit({ op: "redo" });
@@ -711,11 +711,12 @@ export class Viewer {
       return true;
     }
     if (event.altKey) return null;
-    if (here && arrow) { const next = neighbour(this.faces, this.selected, arrow[0] + arrow[1]); if (next) this.#select(next.id, { say: true }); return true; }
+    if (here && arrow) { const next = neighbour(this.faces, this.selected, arrow[0] + arrow[1]); if (next) this.select(next.id, { say: true }); return true; }
     if (here && this.draw && key === "Enter") { this.#placeAround(toPicture(this.view, this.element.clientWidth / 2, this.element.clientHeight / 2)); return true; }
     if (here && (key === " " || key === "Enter") && face) { this.toggle(face); return true; }
     if (here && (key === "Delete" || key === "Backspace") && face) { this.remove(face); return true; }
-    if (key === "Escape") { if (this.draw) this.draw = false; else this.#select(null); return true; }
+    if (key === "Escape") { if (this.draw) this.draw = false; else this.select(null); return true; }
+    if (!near) return null;
     const action = { "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", "−": "zoom-out", 0: "fit", d: "draw", b: "compare" }[key.toLowerCase()];
     if (action) { this.#act(action); return true; }
     const step = { n: 1, p: -1 }[key.toLowerCase()];
