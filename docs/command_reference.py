@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-from mkdocs.structure.files import File, Files
+from typing import TYPE_CHECKING, Any
 
 from scrfd_trt._cli import help_panels
 from scrfd_trt._cli.application import COMMANDS, load_command
+
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
 
 FOLDER = "reference/commands"
 
@@ -74,6 +75,8 @@ def _code(text: str) -> str:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages."""
+    from mkdocs.structure.files import File  # noqa: PLC0415 - the tests have no mkdocs
+
     for path, text in pages().items():
         files.append(File.generated(config, path, content=text))
     return files

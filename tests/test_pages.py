@@ -14,8 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import overlays
+from scrfd_trt._cli.application import COMMANDS, load_command
 
 pytestmark = pytest.mark.slow
 
@@ -138,3 +140,33 @@ def test_what_made_figures_exists(docs: Path) -> None:
             assert words[0] == "scrfd-trt", command
             assert words[1] in known, command
     assert len(commands) > 8
+
+
+def test_reference_has_each_command_and_option(root: Path, docs: Path) -> None:
+    pages = runpy.run_path(str(docs / "command_reference.py"))["pages"]()
+    navigation = (root / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [Path(path).stem for path in pages] == list(COMMANDS)
+    for path, text in pages.items():
+        assert f"- {path}\n" in navigation
+        shown = re.findall(r"`(--?[\w-]+)`", "".join(re.findall(r"^\| <a .*?\|", text, re.MULTILINE)))
+        options = (one for one in load_command(Path(path).stem).params if one.param_type_name == "option")
+        assert sorted(shown) == sorted(name for one in options for name in (*one.opts, *one.secondary_opts))
+
+
+def test_reference_has_each_public_name(root: Path, docs: Path) -> None:
+    listed = {
+        name
+        for page in (docs / "reference" / "api").glob("*.md")
+        for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    names = (root / "tests" / "data" / "public_names.txt").read_text(encoding="utf-8").split()
+    errors = {name.replace(".errors:", ":") for name in names if ".errors:" in name}  # the package has them, too
+    missing = [name for name in names if not {name.replace(":", "."), name.partition(":")[0]} & listed]
+    assert set(missing) <= {*errors, "scrfd_trt:__version__"}
+
+
+def test_moving_picture_is_small(docs: Path) -> None:
+    picture = docs / "images" / "street.webp"
+    assert picture.stat().st_size < 1_500_000
+    with Image.open(picture) as image:
+        assert image.n_frames == 72
