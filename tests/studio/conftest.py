@@ -78,7 +78,9 @@ def studio(popen: Any, network_500m: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     with pytest.importorskip("playwright.sync_api").sync_playwright() as run:
-        chromium = run.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = run.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--use-fake-device-for-media-stream"]
+        )
         yield chromium
         chromium.close()
 

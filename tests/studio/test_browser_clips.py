@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium_steps import CHROMIUM, SIZES, Opener, problems, until
 
 from drawing import clips as scenes
 from scrfd_trt.video import VideoReader
 
 pytest.importorskip("starlette")
 pytest.importorskip("av")
-playwright = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+pytest.importorskip("playwright")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
-SIZES = {"desktop": (1280, 900), "telephone": (390, 844)}
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
 FRAMES = 30
 
 
@@ -35,58 +27,10 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scenes.make("street", folder, seconds=FRAMES / 25, size=(640, 360))[0]
 
 
-@pytest.fixture(scope="module")
-def address(
-    popen: Callable[..., subprocess.Popen[str]], network_500m: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The address of a studio, which leaves no files."""
-    folder = tmp_path_factory.mktemp("tmp")
-    command = [sys.executable, "-m", "scrfd_trt", "studio", "--no-browser", "--port", "0"]
-    command += ["--model", str(network_500m), "--device", "cpu"]
-    variables = os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
-    with popen(command, env=variables, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
-        assert found, "no address was printed"
-        try:
-            yield found[0]
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
-        finally:
-            process.kill()
-    assert {path.name for path in folder.iterdir()} <= {".ses"}, "files are left"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as run:
-        flags = ["--no-sandbox", "--use-fake-device-for-media-stream=fps=20"]
-        chromium = run.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture(params=SIZES)
-def page(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
-    """A page of the studio; errors of its scripts fail the test."""
-    width, height = SIZES[request.param]
-    small = request.param == "telephone"
-    viewport = {"width": width, "height": height}
-    context = browser.new_context(viewport=viewport, has_touch=small, is_mobile=small, accept_downloads=True)
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.set_default_timeout(20_000)
-    for _ in range(50):
-        try:
-            opened.goto(address)
-            break
-        except playwright.Error:  # not listening yet
-            opened.wait_for_timeout(200)
-    opened.wait_for_selector("#samples button")
-    yield opened
-    context.close()
-    assert not errors
+def page(request: pytest.FixtureRequest, open_page: Opener) -> Any:
+    """A page at the size of a desktop or of a telephone."""
+    return open_page(request.param)
 
 
 @pytest.fixture
@@ -101,15 +45,6 @@ def show(page: Any, name: str) -> None:
     """Save a picture of the page, where the environment names a folder for it."""
     if folder := os.environ.get("STUDIO_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/clip-{name}-{page.viewport_size['width']}.png")
-
-
-def until(page: Any, script: str, seconds: float = 15.0) -> Any:
-    """Wait until a script gives a true value, without eval in the page, which its policy forbids."""
-    for _ in range(int(seconds / 0.05)):
-        if value := page.evaluate(script):
-            return value
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{script} stays {value!r}")
 
 
 def timeline(page: Any) -> Any:
@@ -246,10 +181,7 @@ def test_timeline_zooms_and_scrubs(clip: Any) -> None:
 def test_screen_readers_and_contrast(clip: Any) -> None:
     clip.locator(".pick input").first.check()
     clip.get_by_role("tab", name="Faces").click()
-    found = axe.Axe().run(clip)
-    assert not [v["id"] for v in found.response["violations"] if v["impact"] in ("serious", "critical")], (
-        found.generate_report()
-    )
+    assert not problems(clip)
 
 
 def test_result_is_downloaded_with_sound(clip: Any, tmp_path: Path) -> None:
@@ -265,19 +197,16 @@ def test_result_is_downloaded_with_sound(clip: Any, tmp_path: Path) -> None:
     assert "--detections street.faces.jsonl" in clip.locator("#code-command").inner_text().replace("\\\n", "")
 
 
-def test_live_camera_starts_stops_and_says_why_not(page: Any, address: str) -> None:
+def test_live_camera_starts_stops_and_says_why_not(page: Any, studio: str) -> None:
     page.locator("#start-camera").click()
     page.get_by_role("button", name="Start the camera").click()
     page.locator(".live-message.problem").filter(has_text="was not allowed to use the camera").wait_for()
-    page.context.grant_permissions(["camera"], origin=address)
+    page.context.grant_permissions(["camera"], origin=studio)
     page.get_by_role("button", name="Start the camera").click()
     until(page, "studio.live.frames > 1")
     show(page, "live")
     assert page.locator(".live-picture").is_visible()
-    found = axe.Axe().run(page)
-    assert not [v["id"] for v in found.response["violations"] if v["impact"] in ("serious", "critical")], (
-        found.generate_report()
-    )
+    assert not problems(page)
     page.get_by_role("button", name="Stop the camera").click()
     page.locator(".live-message").filter(has_text="The camera is off.").wait_for()
     page.get_by_role("button", name="Back").click()

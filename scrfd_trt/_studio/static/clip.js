@@ -48,6 +48,10 @@ export class ClipView {
     if (!this.data) throw new Error("The faces of this clip are not known yet.");
     const before = new Set(this.data.covers.map(({ id }) => id));
     const edit = clipEdit(operation, this.t, this.data.covers, this.timeline.active);
+    if (!edit) {
+      announce("A drawn face is always covered. Delete it if nothing is to be covered here.");
+      return { version: this.version, faces: this.faces, patches: [], can_undo: this.item.can_undo, can_redo: this.item.can_redo };
+    }
     const answer = await this.api.post(`${this.path}/edits`, edit);
     if (this.gone) return null;
     this.version = answer.version;

@@ -52,13 +52,13 @@ export function withPlace(places, t, box) {
   return [...places.filter((place) => Math.abs(place.t - t) > 2 * NEAR), { t, box }].sort((a, b) => a.t - b.t);
 }
 
-/** Return the edit of the clip that an edit of the viewer means at a time. `active` is the drawn face that is continued. */
+/** Return the edit of the clip that an edit of the viewer means at a time, null for none; `active` is the drawn face that is continued. */
 export function clipEdit(operation, t, covers, active) {
   const { op } = operation;
   const find = (id) => covers.find((cover) => `c${cover.id}` === id);
   if (op === "cover" || op === "uncover") {
     const tracks = operation.faces.filter((id) => id[0] === "t").map((id) => Number(id.slice(1)));
-    if (!tracks.length) throw new Error("A drawn face is always covered. Delete it, if nothing is to be covered here.");
+    if (!tracks.length) return null; // a drawn face is always covered
     return { op: "visible", tracks, visible: op === "uncover" };
   }
   if (op === "add") {
