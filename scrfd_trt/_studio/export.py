@@ -36,6 +36,7 @@ class Export:
         self.state, self.done, self.text, self._key = "running", 0.0, "", ""
         self.results: list[tuple[str, Path]] = []  # names for the download, and files
         self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="studio-export")
 
     def info(self) -> dict[str, Any]:
         """Return the state as the page gets it."""
@@ -43,8 +44,11 @@ class Export:
         shown = {"id": self.id, "done": round(self.done, 3), "total": total, "text": self.text, "state": self.state}
         return {**shown, "download": f"/download/{self._key}" if self._key else None}
 
-    def run(self) -> None:
-        """Write all results."""
+    def start(self) -> None:
+        """Write all results, on a thread of its own."""
+        self._thread.start()
+
+    def _run(self) -> None:
         failures: list[str] = []
         try:
             for number, item in enumerate(self._items):

@@ -122,7 +122,7 @@ def serve(
     max_upload: int,
     open_address: str = "",
 ) -> None:
-    """Serve the page, for a detector of the caller that ``model`` names, on listening sockets until Ctrl-C."""
+    """Serve the page on listening sockets until Ctrl-C; then close the detector, which ``model`` names."""
     delete_abandoned()
     studio = Studio(detector, model, max_upload)
     server = new_studio_server(studio, access)
@@ -134,6 +134,8 @@ def serve(
             server.run(sockets=list(listeners))
     finally:
         studio.close()
+        detector.close()
+        studio.searches.join()
 
 
 def new_studio_server(studio: Studio, access: Access) -> uvicorn.Server:

@@ -96,6 +96,12 @@ class Searches:
             self._closed, self._waiting = True, []
             self._free.notify_all()
 
+    def join(self) -> None:
+        """Wait for the end of the threads: one within the model would abort the end of Python."""
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
 
 def search(item: Item) -> bool:
     """Take the next look at a file; return whether another one follows."""
@@ -295,7 +301,7 @@ class Session:
             job.close()
         job = Export(chosen, self.files, self._announce, faces_files=faces_files)
         self.jobs = {job.id: job}
-        threading.Thread(target=job.run, name="studio-export", daemon=True).start()
+        job.start()
         return job
 
     def take(self, key: str) -> Export | None:

@@ -71,7 +71,7 @@ def studio(popen: Any, network_500m: Path, tmp_path_factory: pytest.TempPathFact
         assert address, "no address was printed"
         yield address[0]
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert {path.name for path in folder.iterdir()} <= {".ses"}, "files are left; ONNX Runtime's session number may be"
 
 
