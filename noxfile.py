@@ -66,6 +66,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def cluster(session: nox.Session) -> None:
+    """Run the tests of S3 and Ray Serve, which others skip."""
+    session.install("-e", ".[test]", *group("cluster"))
+    session.run("pytest", "tests/distributed", "tests/service", *session.posargs)
+
+
+@nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
     """Give changed files, arguments and requests to everything that reads them; -- --minutes 2 is the default."""
     session.install(".[test]")
