@@ -65,7 +65,7 @@ def folder(place: Path) -> None:
 
 def verify(place: Path) -> None:
     """docs/how-to/check-the-result.md: what ``--verify`` takes."""
-    path, truth = clips.make("static", place, seconds=4.0, size=(640, 360))
+    path, truth = clips.make("static", place, seconds=2.0, size=(640, 360))
     plain, checked = ([anonymize(path, place / "out.mp4", *more) for _ in range(3)] for more in ([], ["--verify"]))
     once, twice = (1000 * float(np.median(times)) / len(truth.frames) for times in (plain, checked))
     print(f"verify: {twice - once:.0f} ms of CPU time for a frame of 640×360, after {once:.0f} ms for everything else")
