@@ -1,4 +1,4 @@
-"""Make the screenshots of the studio and of the documentation: ``python docs/make_screenshots.py``.
+"""Make the screenshots of the studio, and look at all pages in Chromium: ``python docs/make_screenshots.py``.
 
 Requires the extra ``studio``, playwright, Chromium, and the pages in ``site/`` (``mkdocs build``). Also checks the
 pages for broken links and images, and for content that is wider than the window.
@@ -28,20 +28,6 @@ HERE = Path(__file__).parent
 SITE = HERE.parent / "site"
 FOLDER = HERE / "images" / "screens"
 VIEWS = {"desktop": (1280, 900), "telephone": (390, 844)}
-PAGES = (
-    "",
-    "overlays/",
-    "writing-an-overlay/",
-    "video/",
-    "studio/",
-    "examples/",
-    "cli/",
-    "models/",
-    "engines/",
-    "api/overlays/",
-    "design/",
-)
-SAVED = ("", "overlays/")
 
 
 @contextlib.contextmanager
@@ -131,12 +117,9 @@ def main() -> None:
                 save(page, f"studio-{view}")
         with pages() as address:
             for view, page in views(browser):
-                for path in PAGES:
-                    problems += [f"{view} {path or 'start'}: {problem}" for problem in check_page(page, address + path)]
-                    if path in SAVED:
-                        page.evaluate("document.getElementById('gallery')?.scrollIntoView()")
-                        page.wait_for_timeout(500)
-                        save(page, f"{path.rstrip('/') or 'start'}-{view}")
+                for file in sorted(SITE.rglob("index.html")):
+                    path = file.parent.relative_to(SITE).as_posix().removeprefix(".")
+                    problems += [f"{view} {path or 'home'}: {problem}" for problem in check_page(page, address + path)]
         browser.close()
     if problems:
         raise SystemExit("\n".join(problems))
