@@ -22,6 +22,7 @@ from scrfd_trt._detections import Detections
 from scrfd_trt._doubtful import find_dropped
 from scrfd_trt._formats import json_faces
 from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files.metadata import read_metadata
 from scrfd_trt._image_files.write import is_writable, storable, write_image
 from scrfd_trt._looks import MIN_FACE, ROTATIONS
 from scrfd_trt._nms import pairwise_iou
@@ -125,15 +126,14 @@ class Photo:
 
     def __init__(self, session: Session, key: str, name: str, content: bytes, settings: Settings) -> None:
         self.session, self.id, self.name, self.settings = session, key, name, settings
-        self._opened = open_picture(name, content)
-        self._content_size = len(content)
+        self._file = open_picture(name, content)
         self.reviewed = self._closed = False
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self.state, self._step, self._error = "opening", "Opening", ""
         self.version, self._is_known = 0, False  # whether any look has ended
         self._faces: list[Face] = []
-        self._found = Detections.empty(self._opened.file.size)
+        self._found = Detections.empty(self._file.size)
         self._has_landmarks = True
         self._next_id = 1
         self._stage, self._searched, self._search = 0, (), settings.search
@@ -145,12 +145,12 @@ class Photo:
     @property
     def nbytes(self) -> int:
         """Bytes of the file, which stays in memory."""
-        return self._content_size
+        return len(self._file.data)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
-        return self._opened.file.size
+        return self._file.size
 
     @property
     def edits(self) -> Edits:
@@ -379,7 +379,7 @@ class Photo:
     def _decoded(self) -> Decoded:
         if self._closed:
             raise ClosedError("the file was removed")
-        return decoded_photos.get(self, lambda: next(self._opened.file.frames()))
+        return decoded_photos.get(self, lambda: next(self._file.frames()))
 
     def picture(self, *, covered: bool, side: int | None, box: Box | None = None) -> bytes:
         """Return the photograph, or a part of it, as JPEG; raise ImageError if its faces are not known yet."""
@@ -502,7 +502,8 @@ class Photo:
         progress(0, 1, "drawing")
         with self._lock:
             frame, drawn = self._decoded().frame, self._draw(self._decoded())
-        color, kept = self._opened.file.color, storable(self._opened.metadata, path.suffix)
+        found = read_metadata(self._file.data, self._file.kind).kept(descriptive=False, location=False)
+        color, kept = self._file.color, storable(found, path.suffix)
         with path.open("wb") as file:
             write_image(file, [frame.drawn_on(drawn)], path.suffix, color=color, metadata=kept)
 
@@ -550,10 +551,10 @@ class Photo:
             }
 
     def _notes(self) -> list[str]:
-        notes = [f"{line[:1].upper()}{line[1:]}." for line in self._opened.file.notes]
-        if self._opened.file.count > 1:
-            what = "frame" if self._opened.file.is_animation else "page"
-            notes.append(f"The file has {self._opened.file.count} {what}s. The studio shows and saves the first.")
+        notes = [f"{line[:1].upper()}{line[1:]}." for line in self._file.notes]
+        if self._file.count > 1:
+            what = "frame" if self._file.is_animation else "page"
+            notes.append(f"The file has {self._file.count} {what}s. The studio shows and saves the first.")
         with suppress(ScrfdError):
             notes += warnings(self.session.overlay(self.settings))
         return notes

@@ -25,7 +25,7 @@ from scrfd_trt._studio.export import Export
 from scrfd_trt._studio.photos import Photo
 from scrfd_trt._studio.settings import Choice, Settings
 from scrfd_trt._studio.temporary_files import SessionFiles, TemporaryFolder
-from scrfd_trt._studio.uploads import MAX_STICKER_BYTES, check_image, is_clip, plain_name
+from scrfd_trt._studio.uploads import MAX_STICKER_BYTES, is_clip, open_picture, plain_name
 from scrfd_trt.errors import ClosedError, ImageError, OptionError, ScrfdError, one_line
 
 HELD_BYTES = 512 * 2**20
@@ -172,10 +172,6 @@ class Session:
         """Whether the page has had no stream of events for too long."""
         return not self._streams and time.monotonic() - self._alone_since > self._grace
 
-    def item(self, key: str) -> Item:
-        """Return a file; raise KeyError if there is none."""
-        return self.items[key]
-
     def add(self, name: str, content: bytes) -> Item:
         """Add an uploaded file; raise ImageError if it is unreadable, or too much."""
         name = plain_name(name)
@@ -278,7 +274,7 @@ class Session:
         label = repr(name[:60])
         if len(content) > MAX_STICKER_BYTES:
             raise ImageError(f"{label} has more than {MAX_STICKER_BYTES // 2**20} MiB: use a smaller one")
-        check_image(label, content)
+        open_picture(label, content)
         self._hold(more=len(content))
         path = self.files.write(plain_name(name), content)
         key = secrets.token_urlsafe(12)
@@ -288,9 +284,8 @@ class Session:
 
     def layers(self, settings: Settings) -> list[tuple[str, Mapping[str, Any]]]:
         """Return the overlays of settings with their options, for command lines and programs."""
-        return [
-            (choice.name, choices.spelled(choice, lambda key: self.sticker(key).name)) for choice in settings.overlays
-        ]
+        named = partial(choices.options, sticker=lambda key: Path(self.sticker(key).name))
+        return [(choice.name, named(choice)) for choice in settings.overlays]
 
     def export(self, keys: Iterable[str] | None, *, faces_files: bool) -> Export:
         """Begin to write results, None: of all files; raise OptionError if another export is running."""

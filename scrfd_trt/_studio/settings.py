@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -85,10 +85,10 @@ def compose(settings: Settings, sticker: Callable[[str], Path]) -> overlays.Comp
 
 def create(choice: Choice, sticker: Callable[[str], Path]) -> overlays.Overlay:
     """Return an overlay; raise ScrfdError if it refuses its options, or no file has been uploaded for one of them."""
-    return overlays.create(choice.name, **file_options(choice, sticker))
+    return overlays.create(choice.name, **options(choice, sticker))
 
 
-def file_options(choice: Choice, sticker: Callable[[str], Path]) -> dict[str, Any]:
+def options(choice: Choice, sticker: Callable[[str], Path]) -> dict[str, Any]:
     """Return the options of an overlay, with paths in place of the ids of stickers; None is the default."""
     files = {option.name for option in overlays.describe(choice.name) if option.type == "path"}
     given = {name: value for name, value in choice.options.items() if value not in (None, "")}
@@ -142,10 +142,3 @@ def _plain(value: Any) -> Any:
     except (TypeError, ValueError):
         return str(value)
     return value
-
-
-def spelled(choice: Choice, sticker_name: Callable[[str], str]) -> Mapping[str, Any]:
-    """Return the options of an overlay for command lines: files by the names that they were uploaded with."""
-    files = {option.name for option in overlays.describe(choice.name) if option.type == "path"}
-    given = {name: value for name, value in choice.options.items() if value not in (None, "")}
-    return {name: Path(sticker_name(str(value))) if name in files else value for name, value in given.items()}

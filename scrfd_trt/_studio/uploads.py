@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scrfd_trt import _image_files as image_files
-from scrfd_trt._image_files.metadata import Metadata, read_metadata
 from scrfd_trt._image_files.read import START_BYTES, image_kind
 
 Image = NDArray[np.uint8]
@@ -20,14 +18,6 @@ MAX_PIXELS = 50_000_000
 LIMITS = image_files.Limits(pixels=MAX_PIXELS, option="")
 MAX_STICKER_BYTES = 16 * 2**20
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """The header of an uploaded picture."""
-
-    file: image_files.ImageFile
-    metadata: Metadata  # what stays in copies
 
 
 def plain_name(name: str) -> str:
@@ -40,15 +30,9 @@ def is_clip(name: str, content: bytes) -> bool:
     return Path(name).suffix.lower() in CLIP_SUFFIXES and image_kind(content[:START_BYTES]) is None
 
 
-def open_picture(name: str, content: bytes) -> Opened:
+def open_picture(name: str, content: bytes) -> image_files.ImageFile:
     """Read the header of an uploaded picture; raise ImageError if it is unreadable or too large."""
-    opened = image_files.open_image(content, limits=LIMITS, name=name)
-    return Opened(opened, read_metadata(content, opened.kind).kept(descriptive=False, location=False))
-
-
-def check_image(name: str, content: bytes) -> None:
-    """Raise ImageError if the header of an image is unreadable or names too many pixels."""
-    image_files.open_image(content, limits=LIMITS, name=name)
+    return image_files.open_image(content, limits=LIMITS, name=name)
 
 
 def shrink(image: Image, side: int) -> Image:
