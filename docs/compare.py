@@ -55,7 +55,7 @@ DRAWN = dict.fromkeys(
 """Clips and their seconds."""
 BUSY = 0.1
 """README shows no times if other programs took a larger share of the cores."""
-PICTURES = ("phone12mp", "scene12mp", "panorama")
+PICTURES = ("phone12mp", "scene12mp")
 OURS, ALIKE, DEFACE = "scrfd-trt", "scrfd-trt, deface's settings", "deface"
 SETTINGS_OF_DEFACE = "--threshold 0.2 --scale {width}x{height} --rotations none --crf 25"
 """deface's threshold, size of the network's input, upright faces only, and x264 quality."""
