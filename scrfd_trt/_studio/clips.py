@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scrfd_trt._image_files.frames import MILLION
 from scrfd_trt._looks import Looks, gflops
@@ -45,9 +45,11 @@ CLIPS_UNAVAILABLE = 'clips require packages that are not installed: pip install 
 OUTPUT_SUFFIXES = {".mov": ".mov", ".webm": ".mkv", ".mkv": ".mkv", ".avi": ".mkv"}
 """Containers that take H.264 and the clip's own audio; MP4 for all others."""
 TOLERANCE = 2e-3  # seconds by which a time that the page names may be earlier than its frame
+FACE_BYTES = 300
 SAME_FACE = 0.3  # overlap from which two boxes in a frame may be of one person
 REPORT_SECONDS = 0.2  # between two reports of progress
-MAX_UNDO = 200
+MAX_UNDO, MAX_COVERS = 200, 500
+MAX_LONGER = 10  # frames by which a track of another search may be longer than the one that stays visible
 AROUND = 0.45  # shown around a face, as a share of its longer side
 
 
@@ -74,20 +76,17 @@ class Operation(BaseModel):
     places: list[Place] = Field([], max_length=1000)
 
 
-_OPERATION: TypeAdapter[Operation] = TypeAdapter(Operation)
-
-
 class Proxies:
     """Small pictures of a clip's frames, in one file. Thread-safe."""
 
     def __init__(self, path: Path, frames: int | None) -> None:
-        self._path, self._total = path, frames
+        self._total = frames
         self._file = path.open("w+b")
         self._lock = threading.Lock()
         self._places: list[tuple[int, int]] = []  # offset and size
         self._times: list[float] = []
         self.numbers: list[int] = []  # frames that are stored
-        self.size, self.complete = 0, False
+        self.size = 0
 
     def add(self, frame: Frame) -> None:
         """Store a frame, unless it is stored already, or the pictures take more than their share."""
@@ -162,8 +161,17 @@ class Faces:
         return bool(self._undone)
 
     @property
+    def edits(self) -> Edits:
+        return self._edits
+
+    @property
     def is_edited(self) -> bool:
         return self._edits is not self._first
+
+    @property
+    def nbytes(self) -> int:
+        """About the bytes in memory."""
+        return len(self._numbers) * FACE_BYTES
 
     @property
     def header(self) -> Header:
@@ -221,9 +229,7 @@ class Faces:
             "visible": self._set_visible,
             "merge": self._merge,
             "split": self._split,
-            "add": self._add,
-            "move": self._move,
-            "remove": self._remove,
+            **dict.fromkeys(("add", "move", "remove"), self._change_covers),
             "reset": lambda _: self._first,
         }
         if kind not in changes:
@@ -251,26 +257,22 @@ class Faces:
     def _merge(self, operation: Operation) -> Edits:
         now, chosen = self._edits, self._known(operation.tracks, 2)
         is_own = np.isin(now.tracks, chosen) & (self._origins == "detected")
-        for number in np.unique(self._numbers[is_own]):
-            rows = np.flatnonzero(is_own & (self._numbers == number)) if self._shares(is_own, number) else ()
-            if len(rows) > 1 and pairwise_iou(self._boxes[rows], self._boxes[rows]).min() < SAME_FACE:
-                first, second = sorted(set(now.tracks[rows].tolist()))[:2]
+        for number in np.flatnonzero(np.bincount(self._numbers[is_own]) > 1):
+            rows = np.flatnonzero(is_own & (self._numbers == number))
+            if pairwise_iou(self._boxes[rows], self._boxes[rows]).min() < SAME_FACE:
+                first, second = sorted(now.tracks[rows].tolist())[:2]
                 at = format_time(self.times[number])
                 raise OptionError(f"tracks {first} and {second} are two people: both are in the picture at {at}")
         kept = min(chosen)
-        others = frozenset(chosen) - {kept}
-        hidden = [track for track in chosen if track not in now.visible | now.dropped]
+        hidden = frozenset(chosen) - now.visible - now.dropped
         shown = frozenset({kept} if not hidden and now.visible & frozenset(chosen) else ())
         dropped = frozenset({kept} if not hidden and not shown else ())
         return replace(
             now,
-            tracks=np.where(np.isin(now.tracks, list(others)), kept, now.tracks),
+            tracks=np.where(np.isin(now.tracks, chosen), kept, now.tracks),
             visible=(now.visible - frozenset(chosen)) | shown,
             dropped=(now.dropped - frozenset(chosen)) | dropped,
         )
-
-    def _shares(self, is_own: NDArray[np.bool_], number: int) -> bool:
-        return int(is_own[self.starts[number] : self.starts[number + 1]].sum()) > 1
 
     def _split(self, operation: Operation) -> Edits:
         now, (track,) = self._edits, self._known([operation.track], 1)
@@ -280,15 +282,9 @@ class Faces:
         if not is_later.any() or is_later.sum() == is_own.sum():
             raise OptionError(f"track {track} has no faces on both sides of {format_time(operation.t)}")
         number = int(now.tracks.max()) + 1
-        more = {
-            name: frozenset({number}) if track in getattr(now, name) else frozenset() for name in ("visible", "dropped")
-        }
-        return replace(
-            now,
-            tracks=np.where(is_later, number, now.tracks),
-            visible=now.visible | more["visible"],
-            dropped=now.dropped | more["dropped"],
-        )
+        named = {name: getattr(now, name) for name in ("visible", "dropped")}
+        more = {name: tracks | {number} if track in tracks else tracks for name, tracks in named.items()}
+        return replace(now, tracks=np.where(is_later, number, now.tracks), **more)
 
     def _cover(self, operation: Operation) -> Cover:
         places = {place.t: place.box for place in sorted(operation.places, key=lambda place: place.t)}
@@ -301,33 +297,33 @@ class Faces:
         check_covers([cover], self._header.size)
         return cover
 
-    def _add(self, operation: Operation) -> Edits:
-        covers = {**self._edits.covers, self._next_cover: self._cover(operation)}
-        self._next_cover += 1
-        return replace(self._edits, covers=covers)
-
-    def _known_cover(self, key: int) -> int:
-        if key not in self._edits.covers:
+    def _change_covers(self, operation: Operation) -> Edits:
+        covers, key, op = dict(self._edits.covers), operation.cover, operation.op
+        if op == "add":
+            key = self._next_cover
+            if len(covers) >= MAX_COVERS:
+                raise OptionError(f"at most {MAX_COVERS} faces can be drawn")
+        elif key not in covers:
             raise OptionError("this drawn face is gone")
-        return key
-
-    def _move(self, operation: Operation) -> Edits:
-        key = self._known_cover(operation.cover)
-        return replace(self._edits, covers={**self._edits.covers, key: self._cover(operation)})
-
-    def _remove(self, operation: Operation) -> Edits:
-        key = self._known_cover(operation.cover)
-        return replace(self._edits, covers={k: cover for k, cover in self._edits.covers.items() if k != key})
+        if op == "remove":
+            del covers[key]
+        else:
+            covers[key] = self._cover(operation)
+        self._next_cover += op == "add"
+        return replace(self._edits, covers=covers)
 
     def adopt(self, before: Faces) -> None:
         """Take over the covers by hand of another search, and what its visible tracks show."""
-        visible = set()
+        visible: set[int] = set()
         for track in before._edits.visible:
-            row = before._best_row(track)
-            number = bisect_right(self.times, before.times[before._numbers[row]] + TOLERANCE) - 1
-            frame = self.frame(max(number, 0))
-            same = pairwise_iou(before._boxes[row][None], frame.boxes)[0] > SAME_FACE if len(frame) else []
-            visible |= set(frame.track_ids[same].tolist()) if len(frame) else set()
+            row, seen = before._best_row(track), before._numbers[before._edits.tracks == track]
+            frame = self.frame(max(bisect_right(self.times, before.times[before._numbers[row]] + TOLERANCE) - 1, 0))
+            for face in frame[pairwise_iou(before._boxes[row][None], frame.boxes)[0] > SAME_FACE]:
+                own = self._numbers[self._edits.tracks == face.track]
+                if (
+                    own.min() >= seen.min() - MAX_LONGER and own.max() <= seen.max() + MAX_LONGER
+                ):  # not merged with others
+                    visible.add(face.track)
         covers, self._next_cover = before._edits.covers, before._next_cover
         if visible or covers:
             self._edits = replace(self._first, visible=frozenset(visible), covers=covers)
@@ -425,7 +421,7 @@ class Clip:
         self._lost = 0  # frames
         self._search = 0  # counts changes of what is searched
         self._faces: Faces | None = None
-        self._timeline: tuple[int, dict[str, Any]] | None = None
+        self._timeline: tuple[Edits, dict[str, Any]] | None = None
         try:
             with VideoReader(path, damaged="keep") as reader:
                 self.info_of_video = info = reader.info
@@ -438,8 +434,9 @@ class Clip:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the clip and of the small pictures, on disk."""
-        return (self.path.stat().st_size if self.path.exists() else 0) + self._proxies.size
+        """Bytes of the clip and of the small pictures, on disk, and of the faces in memory."""
+        file = self.path.stat().st_size if self.path.exists() else 0
+        return file + self._proxies.size + (0 if self._faces is None else self._faces.nbytes)
 
     def info(self) -> dict[str, Any]:
         """Return the state of the clip as the page gets it."""
@@ -482,10 +479,7 @@ class Clip:
                 return False
             search, faces_file = self._search, self.path.with_name(f"found{FACES_SUFFIX}")
             settings, detector = self.settings, self.session.detector
-            looks = Looks(
-                min_face=settings.small_faces, rotations=settings.rotations, gflops=gflops(self.session.model)
-            )
-            told = 0.0
+            looks, told = Looks(settings.small_faces, settings.rotations, gflops(self.session.model)), 0.0
 
             def check() -> None:
                 if self._closed.is_set() or self._search != search:
@@ -523,6 +517,7 @@ class Clip:
                 self._lost = summary.lost
                 self._notes = [f"{summary.lost} frames of this file are damaged or missing."] if summary.lost else []
                 self._faces = found
+                self._current()  # on this thread
                 self.version += 1
                 self._report("ready", "", None)
         return False
@@ -537,12 +532,8 @@ class Clip:
     def fail(self, why: str) -> None:
         """Note why the clip cannot be searched."""
         with self._changed:
-            self._state, self._step, self._done, self._error = (
-                "failed",
-                "",
-                None,
-                why.replace(str(self.path), self.name),
-            )
+            self._state, self._step, self._done = "failed", "", None
+            self._error = why.replace(str(self.path), self.name)
             self._changed.notify_all()
         self.session.changed(self)
 
@@ -563,10 +554,10 @@ class Clip:
 
     def _current(self) -> dict[str, Any]:
         """Return the timeline, which is made anew after each edit."""
-        known, version, faces = self._timeline, self.version, self._faces
+        known, faces = self._timeline, self._faces
         assert faces is not None  # noqa: S101 - for mypy
-        if known is None or known[0] != version:
-            known = self._timeline = version, faces.timeline()
+        if known is None or known[0] is not faces.edits:
+            known = self._timeline = faces.edits, faces.timeline()
         return known[1]
 
     def timeline(self) -> dict[str, Any]:
@@ -579,7 +570,7 @@ class Clip:
     def edit(self, operation: Any) -> dict[str, Any]:
         """Apply an edit; raise OptionError if it is invalid."""
         try:
-            parsed = _OPERATION.validate_python(operation)
+            parsed = Operation.model_validate(operation)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise OptionError(f"the edit is invalid: {'.'.join(map(str, first['loc']))}: {reason(first)}") from error
@@ -689,13 +680,11 @@ class Clip:
             opened = open_detector(model, *(f"{key}={value!r}" for key, value in found.items()))
             tracking = {key: faces.header.tracking[key] for key in ("threshold", "low")}
             options = ", ".join(f"{key}={value:g}" for key, value in tracking.items())
-            lines += [
-                "from scrfd_trt import SCRFDDetector",
-                "from scrfd_trt.video import TrackingOptions, overlay_video",
-            ]
+            lines += ["from scrfd_trt import SCRFDDetector"]
+            lines += ["from scrfd_trt.video import TrackingOptions, overlay_video"]
             lines += ["", *draw_lines(layers), f"tracking = TrackingOptions({options})", f"with {opened} as detector:"]
             lines += [f"    overlay_video({name!r}, {self.output_name!r}, detector, draw, tracking=tracking{keep})"]
-        return " ".join([line, *([wrap_command(damaged)] if damaged else [])]), "\n".join(lines) + "\n"
+        return f"{line} {wrap_command(damaged)}".strip(), "\n".join(lines) + "\n"
 
     def close(self) -> None:
         """Stop what works on the clip, and delete its files."""

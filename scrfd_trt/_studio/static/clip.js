@@ -58,6 +58,7 @@ export class ClipView {
     this.#take(answer.timeline, answer);
     if (operation.op === "add" && edit.op === "add") this.timeline.setActive(answer.timeline.covers.find(({ id }) => !before.has(id))?.id ?? null);
     else if (operation.op === "add") { this.timeline.setActive(null); announce("The face is covered in between."); }
+    if (edit.op === "add") this.timeline.show(`c${answer.timeline.covers.at(-1)?.id}`);
     if (edit.op === "merge" || edit.op === "split") this.timeline.clearSelection();
     this.#actions();
     await Promise.all([this.#load(this.t), this.#rest()]);
@@ -300,7 +301,7 @@ export class ClipView {
     this.seen.add(this.#name(moment));
     this.list.children[index]?.firstChild.toggleAttribute("data-seen", true);
     this.seek(moment.t, { moment: index });
-    this.timeline.show(moment.track);
+    this.timeline.show(`t${moment.track}`);
     announce(`Doubt ${index + 1} of ${this.timeline.data.moments.length}, ${clock(moment.t)}. ${this.doubt.textContent}`);
     clearTimeout(this.resting);
     await this.#rest();

@@ -149,9 +149,9 @@ export class Timeline {
     this.scroller.scrollLeft = this.#share(this.t) * this.#width - this.#room / 2;
   }
 
-  /** Bring the lane of a person into view, and mark it for a moment. */
-  show(track) {
-    const item = this.lanes.get(`t${track}`)?.item;
+  /** Bring a lane into view, and mark it: `t3` is that of person 3, `c1` that of drawn face 1. */
+  show(key) {
+    const item = this.lanes.get(key)?.item;
     for (const row of this.lanes.values()) row.item.toggleAttribute("data-current", row.item === item);
     if (item) this.scroller.scrollTop = clamp(this.scroller.scrollTop, item.offsetTop + item.offsetHeight - this.scroller.clientHeight + 4, item.offsetTop - 34);
   }
@@ -190,7 +190,7 @@ export class Timeline {
     const pick = make("input", { type: "checkbox", "aria-label": `Select person ${id}`, on: { change: () => { this.selected[pick.checked ? "add" : "delete"](id); this.#marks(); this.on.select(this.selected); } } });
     const image = make("img", { alt: "", width: 40, height: 40, loading: "lazy" });
     const words = make("span", { class: "lane-words" }, make("strong", {}, `Person ${id}`), make("span", { class: "muted small lane-state" }));
-    const face = make("button", { type: "button", class: "lane-face", title: "Go to the best picture of this person", on: { click: () => { this.on.seek(lane().best.t); this.show(id); } } }, image, words);
+    const face = make("button", { type: "button", class: "lane-face", title: "Go to the best picture of this person", on: { click: () => { this.on.seek(lane().best.t); this.show(`t${id}`); } } }, image, words);
     const toggle = make("button", { type: "button", class: "icon-button lane-toggle", on: { click: () => this.on.toggle(lane()) } });
     const time = make("div", { class: "lane-time", on: { click: (event) => { if (event.target.classList.contains("span")) this.on.toggle(lane()); else if (event.target.dataset.moment) this.on.moment(Number(event.target.dataset.moment)); else this.on.seek(this.#timeAt(event, time)); } } });
     const item = make("li", { class: "lane" }, make("div", { class: "lane-head" }, make("label", { class: "pick" }, pick), face, toggle), time);
