@@ -470,20 +470,22 @@ def run_server(
 
 def serve(
     detector: SCRFDDetector,
-    listeners: Sequence[socket.socket],
+    listeners: Sequence[Sequence[socket.socket]],
     options: ServiceOptions,
     *,
     model: str,
     access: Access | None = None,
     log_requests: bool = True,
-    processes: int = 1,
 ) -> None:
-    """Serve a detector of the caller on listening sockets until a signal; requests in work are then answered."""
-    if processes > 1:
+    """Serve a detector of the caller until a signal; requests in work are then answered.
+
+    ``listeners`` are the sockets of each process that receives; with one, it is this process.
+    """
+    if (processes := len(listeners)) > 1:
         fronts = Fronts(processes, listeners, options, model=model, access=access, log_requests=log_requests)
         log_as_json(requests=log_requests)
         run_owner(detector, fronts, MAX_DECODED)
         return
     app = build_app(local_service(detector, options), model=model, access=access)
     stop_on_hangup()
-    run_server(app, listeners, log_requests=log_requests)
+    run_server(app, listeners[0] if listeners else [], log_requests=log_requests)

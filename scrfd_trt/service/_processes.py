@@ -185,19 +185,23 @@ class Fronts:
     """How many processes receive, on which sockets, and what they are told."""
 
     count: int
-    listeners: Sequence[socket.socket]
+    sockets: Sequence[Sequence[socket.socket]]  # of each front
     options: ServiceOptions
     model: str
     access: Access | None
     log_requests: bool
 
-    def sockets(self) -> list[list[socket.socket]]:
-        """Return listening sockets for each front: the system shares connections out, and keeps those of a lost one."""
-        bound = [(each.family, each.getsockname()) for each in self.listeners]
-        for each in self.listeners:
-            each.close()  # which has found out that nobody else listens there
-        opened = partial(socket.create_server, backlog=2048, reuse_port=True)
-        return [[opened(address, family=family) for family, address in bound] for _ in range(self.count)]
+
+def shared_out(listeners: Sequence[socket.socket], count: int) -> list[list[socket.socket]]:
+    """Return listening sockets for each front: the system shares connections out, and keeps those of a lost one.
+
+    They replace the given ones, which have found out that nobody else listens there. No client may know of these.
+    """
+    bound = [(each.family, each.getsockname()) for each in listeners]
+    for each in listeners:
+        each.close()
+    opened = partial(socket.create_server, backlog=2048, reuse_port=True)
+    return [[opened(address, family=family) for family, address in bound] for _ in range(count)]
 
 
 def run_owner(detector: SCRFDDetector, fronts: Fronts, limit: int) -> None:
@@ -232,7 +236,7 @@ class _Owner:
         with ExitStack() as stack:
             stack.callback(os.close, self._file)
             self._folder = stack.enter_context(TemporaryDirectory(prefix="scrfd-trt-"))
-            self._sockets = self._about.sockets()
+            self._sockets = self._about.sockets
             stack.callback(self._close_sockets)
             if kind != "cpu":  # the GPU copies pixels itself
                 stack.enter_context(page_locked([self._memory.pixels(0, self._limit)], gpu or 0))
@@ -253,7 +257,7 @@ class _Owner:
         here, there = socket.socketpair()
         start = _Start(
             number,
-            replace(self._about, listeners=self._sockets[number]),
+            replace(self._about, sockets=[self._sockets[number]]),
             there,
             _File(self._file),
             self._folder,
@@ -398,7 +402,7 @@ def run_front(start: _Start) -> None:
         server.handle_exit = lambda *_: None
         engine.on_stop = lambda: setattr(server, "should_exit", True)
 
-    _app.run_server(app, about.listeners, log_requests=about.log_requests, processes=about.count, before=before)
+    _app.run_server(app, about.sockets[0], log_requests=about.log_requests, processes=about.count, before=before)
 
 
 class _Taken(NamedTuple):

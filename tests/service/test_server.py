@@ -158,7 +158,7 @@ def test_sigterm_under_load_loses_no_answer(popen, processes: int) -> None:
                 connection.connect()
             except OSError:
                 return
-            with suppress(ConnectionError), closing(connection):
+            with suppress(ConnectionError, http.client.HTTPException), closing(connection):
                 while True:
                     connection.request("POST", "/v1/detect", IMAGE)
                     answer = connection.getresponse()
@@ -185,10 +185,11 @@ def test_sigterm_under_load_loses_no_answer(popen, processes: int) -> None:
             while not {*children(process.pid)} - {*first}:
                 time.sleep(0.02)
             wait_for_answers()
+            before = found[200]
             with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                 metrics = answer.read().decode()
             counted = float(re.search(r'requests_total{route="/v1/detect",status="200"} (\S+)', metrics)[1])
-            assert counted == pytest.approx(found[200], abs=16 + found["lost"])
+            assert before - 8 - found["lost"] <= counted <= found[200] + 8 + found["lost"]
         is_ending.set()
         process.send_signal(signal.SIGTERM)
         lines = process.stderr.read().splitlines()

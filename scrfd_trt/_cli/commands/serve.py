@@ -60,7 +60,7 @@ def serve(
     with console.logged(**vars(messages)):
         try:
             from scrfd_trt.service._app import serve  # noqa: PLC0415 - FastAPI is optional, and slow to import
-            from scrfd_trt.service._processes import usual_processes  # noqa: PLC0415
+            from scrfd_trt.service._processes import shared_out, usual_processes  # noqa: PLC0415
         except ImportError as error:
             raise MissingDependencyError(f"serve needs FastAPI ({one_line(error)}): {INSTALL}") from error
         limits = ServiceOptions(
@@ -82,16 +82,17 @@ def serve(
                 Access(host, [name[0] for name in names], names[0][1]) if is_local and not limits.api_keys else None
             )
             detector = stack.enter_context(open_detector()).warmup()
+            count = processes or usual_processes(detector.device)
+            shared = shared_out(listeners, count) if count > 1 else [listeners]
             address = f"http://{f'[{host}]' if ':' in host else host}:{names[0][1]}"
             console.plain(f"service: {address}  (Ctrl-C stops it; {address}/docs has examples)")
             with suppress(KeyboardInterrupt):
                 serve(
                     detector,
-                    listeners,
+                    shared,
                     limits,
                     model=model.model,
                     access=access,
                     log_requests=not messages.quiet,
-                    processes=processes or usual_processes(detector.device),
                 )
             signals.forget()
