@@ -76,12 +76,12 @@ NOT_RUN = re.compile(
 )
 DONE: set[tuple[str, ...]] = set()
 """Commands that ran; the slowest run once."""
-TUTORIAL = "docs/start.md"  # whose blocks run one after the other
+ONE_PROGRAM = ("docs/start.md", "docs/how-to/python.md")  # pages whose blocks run one after the other
 TORCH_OR_RAY = [fence for fence in FENCES if fence.language == "py"]
 PYTHON = [
     list(run)
     for _, run in groupby(
-        (f for f in FENCES if f.language == "python"), lambda f: (f.page, f.page == TUTORIAL or f.section)
+        (f for f in FENCES if f.language == "python"), lambda f: (f.page, f.page in ONE_PROGRAM or f.section)
     )
 ]
 COMMANDS = [(fence, command) for fence in FENCES if fence.language in SHELLS for command in commands(fence)]
