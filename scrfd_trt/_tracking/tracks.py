@@ -25,6 +25,11 @@ UNCERTAIN_MARGIN, MAX_UNCERTAIN_FRAMES = 0.02, 5
 """Share of its sides that a box grows by for each frame to the nearest trusted observation, and most frames counted."""
 FOLLOWED, FOLLOWED_WAY = 0.25, 3.0
 """Shares of its side, and multiples of its way in the frame, that a face moves on the background if it is followed."""
+SURE_FACE, LARGE_FACE, MAX_GROWTH = 0.7, 90, 1.5
+"""Best score up to which a large track, of so many pixels, is not extended to frames that make it larger by a factor.
+
+In a fast zoom, a thing that is no face would hide the picture; small faces are often found once, and cover little.
+"""
 BUFFER = 0.2  # share of its sides that a box is expanded by before its overlap is computed
 MIN_SIDE = 1e-3
 SMALLEST = float(np.finfo(np.float64).tiny)  # divisor in place of 0
@@ -50,9 +55,11 @@ TRACK = np.dtype(
     [
         ("number", np.int64),  # 0: no track
         ("count", np.int64),  # observations so far
+        ("best", np.float64),  # highest score
         ("begin", np.float64),  # first frame that it may have a face in: of its scene, or not due when it started
         ("end", np.float64),  # first frame of the next scene
         ("edges", np.float64, (2, COLUMNS)),  # first and last observation
+        ("scale", np.float64, 2),  # of the coordinates over the frame's, at the first and last observation
         ("near", np.float64, (2, VELOCITY_OBSERVATIONS, 5)),  # frames and centres of the observations from each edge on
         ("linked", np.float64, (2, COLUMNS)),  # observations of the tracks that it continues across cuts, or NaN
         ("held", np.float64, FACE_COLUMNS),  # face in the frame of the last observation, once that has come out
@@ -166,6 +173,7 @@ class Tracks:
             back.move(rows)
         near = self.table["near"]
         near[..., 1:3] = back.moved(near[..., 1:3])
+        self.table["scale"] *= abs(back.factor)
         move_faces(self.table["held"], *back)
         self._poses = self._poses * back.factor + (0.0, back.offset)
 
@@ -176,7 +184,7 @@ class Tracks:
             self._history = np.concatenate([self._history, np.zeros_like(self._history)], axis=1)
         new = np.zeros(len(rows), TRACK)
         new["number"] = np.arange(first_number, first_number + len(rows))
-        new["begin"], new["end"] = begin, np.inf
+        new["begin"], new["end"], new["scale"] = begin, np.inf, abs(self.pose.factor)
         new["edges"], new["near"], new["linked"] = rows[:, None], (np.inf, 0.0, 0.0, 0.0, 0.0), np.nan
         tracks: Indices = free.nonzero()[0][: len(rows)]
         self.table[tracks] = new
@@ -198,6 +206,9 @@ class Tracks:
         if is_young.any():
             table["near"][tracks[is_young], 1 - side, count[is_young]] = new[is_young]
         table["count"][tracks] = count + 1
+        table["best"][tracks] = np.maximum(table["best"][tracks], rows[:, SCORE])
+        if self._has_moved:
+            table["scale"][tracks, side] = abs(self._poses[frame % len(self._poses), 0])
 
     def _fill(self, tracks: Indices, before: Array, after: Array) -> None:
         """Fill the frames between two observations of each track, linearly in time."""
@@ -319,6 +330,11 @@ class Tracks:
         origins[is_linked] = ORIGINS.index("interpolated")
         distances = np.abs(frames - edges[:, FRAME]), np.abs(seconds - edges[:, SECONDS])
         is_reached = self._limits.extension.includes(*distances) & ~is_linked
+        if self._has_moved:
+            scales = table["scale"][tracks, sides]
+            is_large = np.exp(edges[:, SIDES].max(axis=1)) >= LARGE_FACE * scales
+            is_grown = scales > MAX_GROWTH * np.abs(self._poses[frames % len(self._poses), 0])
+            is_reached &= ~is_grown | ~is_large | (table["best"][tracks] > SURE_FACE)
         for side in (FIRST, LAST):
             at = (is_reached & (sides == side)).nonzero()[0]
             own = tracks[at]

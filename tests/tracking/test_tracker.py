@@ -295,3 +295,19 @@ def test_dissolve_has_faces_of_both_scenes_and_nothing_of_the_old_one_follows() 
     assert [frame.number for frame in frames if frame.cut] == [10]
     assert sorted(of_track(frames, 1)) == list(range(17))
     assert sorted(of_track(frames, 2)) == list(range(10, 40))
+
+
+@pytest.mark.parametrize(("score", "side", "after"), [(0.6, 100, 1), (0.8, 100, 5), (0.6, 80, 5)])
+def test_uncertain_faces_are_not_enlarged_by_a_zoom(score: float, side: float, after: int) -> None:
+    """The camera zooms in by 1.25 a frame after the last detection, or out before the first."""
+    for is_after in (True, False):
+        tracker, frames = Tracker(TrackingOptions(smooth=False), 25), list[FrameFaces]()
+        factor = 1.25 if is_after else 0.8
+        for number in range(40):
+            is_seen = (number < 20) is is_after
+            is_zoom = not is_seen or (number == 20 and not is_after)
+            motion = np.array([[factor, 0, 0], [0, factor, 0]]) if is_zoom else None
+            faces = found(*[(at(100, side=side), score)] * is_seen)
+            frames += tracker.push(FrameObservation(number, number / 25, faces, 0, motion))
+        known = of_track([*frames, *tracker.finish()], 1)
+        assert sum(face.origin == "extended" for face in known.values()) == after, is_after
