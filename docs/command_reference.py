@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def page(name: str) -> str:
     for title in ("Arguments", *help_panels.PANELS):
         rows = [_row(one) for one in parameters if help_panels._panel(one) == title]
         if rows:
-            lines += ["", f"## {title}", "", "| name | value | default | meaning |", "|---|---|---|---|", *rows]
+            lines += ["", f"## {title}", "", "| name | meaning |", "|---|---|", *rows]
     table, variable = f"`[{name}]`", f"`SCRFD_TRT_{name.upper()}_OPTION`"
     lines += ["", f"[Settings](../settings.md): table {table} of the file, variables {variable}."]
     return "\n".join([f"# {name}", "", *lines, ""])
@@ -52,20 +53,21 @@ def overview() -> str:
 
 
 def _row(one: Any) -> str:
-    names = [one.metavar or one.name.upper()]
+    """Return a row of a table: the names of an option with its value; what it does, its range and its default."""
+    names, value = [one.metavar or one.name.upper()], ""
     if one.param_type_name == "option":
-        names = sorted([*one.opts, *one.secondary_opts], key=len)
+        names, value = sorted([*one.opts, *one.secondary_opts], key=len), one.metavar or ""
     anchor = f'<a id="{max(names, key=len).lstrip("-").lower()}"></a>'
-    limits, default = help_panels._limits(one), help_panels._default(one)
-    value = one.metavar if one.param_type_name == "option" else ""
-    values = "; ".join(filter(None, (value and f"`{_cell(value)}`", limits)))
-    default = "required" if one.required else _cell(default)
-    name = anchor + ", ".join(f"`{each}`" for each in names)
-    return f"| {name} | {values} | {default} | {_code(_cell(one.help or ''))} |"
+    named = ", ".join(f'<code class="option">{_cell(name)}</code>' for name in names)
+    notes = {"Range": help_panels._limits(one), "Default": "required" if one.required else help_panels._default(one)}
+    meaning = " ".join(
+        [_code(_cell(one.help or "")), *(f"{key}: {_cell(note)}." for key, note in notes.items() if note)]
+    )
+    return f"| {anchor}{named} {_cell(value)} | {meaning} |"
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return html.escape(text, quote=False).replace("|", "&#124;")
 
 
 def _code(text: str) -> str:

@@ -148,7 +148,7 @@ def test_reference_has_each_command_and_option(root: Path, docs: Path) -> None:
     assert [Path(path).stem for path in pages] == list(COMMANDS)
     for path, text in pages.items():
         assert f"- {path}\n" in navigation
-        shown = re.findall(r"`(--?[\w-]+)`", "".join(re.findall(r"^\| <a .*?\|", text, re.MULTILINE)))
+        shown = re.findall(r'<code class="option">(--?[\w-]+)</code>', text)
         options = (one for one in load_command(Path(path).stem).params if one.param_type_name == "option")
         assert sorted(shown) == sorted(name for one in options for name in (*one.opts, *one.secondary_opts))
 
