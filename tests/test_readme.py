@@ -88,11 +88,11 @@ COMMANDS = [(fence, command) for fence in FENCES if fence.language in SHELLS for
 
 
 def write_clip(path: str, image: NDArray[np.uint8]) -> None:
-    """Write a clip of ten seconds and six pictures."""
+    """Write a clip of twelve seconds and four pictures."""
     with av.open(path, "w") as clip:
-        stream = clip.add_stream("libx264", rate=Fraction(1, 2))
+        stream = clip.add_stream("libx264", rate=Fraction(1, 3))
         stream.width, stream.height, stream.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
-        for _ in range(6):
+        for _ in range(4):
             clip.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
         clip.mux(stream.encode())
 
