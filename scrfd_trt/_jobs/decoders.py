@@ -24,8 +24,7 @@ from scrfd_trt._devices import usable_cores
 from scrfd_trt._formats import columns, json_rows
 from scrfd_trt._image_files import ImageFile, open_image
 from scrfd_trt._image_files.frames import DEFAULT, Limits
-from scrfd_trt._image_files.metadata import Metadata, read_metadata
-from scrfd_trt._image_files.metadata_blocks import FURTHER
+from scrfd_trt._image_files.metadata import FURTHER, Metadata, read_metadata
 from scrfd_trt._image_files.read import Damaged
 from scrfd_trt._image_files.stderr import redirected_stderr
 from scrfd_trt._jobs.processes import Calls, LostProcessError, forked

@@ -25,7 +25,7 @@ from scrfd_trt._option_names import explained_options
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines.base import Pipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline
-from scrfd_trt._pipelines.cuda.spread import SpreadPipeline
+from scrfd_trt._pipelines.cuda.pipeline import SpreadPipeline
 from scrfd_trt._pipelines.host import HostPipeline
 from scrfd_trt._pipelines.verify_engine import check_engine, check_prerequisites
 from scrfd_trt.backends import OnnxBackend

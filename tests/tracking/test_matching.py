@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scrfd_trt._nms import pairwise_iou
-from scrfd_trt._tracking import matching
-from scrfd_trt._tracking.matching import _second_best, assign, match, overlaps, take_best
+from scrfd_trt._tracking import tracker
+from scrfd_trt._tracking.tracker import _second_best, assign, match, overlaps, take_best
 from scrfd_trt._tracking.tracks import ranges, slopes, smoothing_weights
 
 
@@ -78,7 +78,7 @@ def test_match_is_the_assignment_of_all_pairs(seed: int, monkeypatch: pytest.Mon
     expected = [(r, c) for r, c in zip(rows, columns, strict=True) if like[r, c] >= 0.15]
     assert len(expected) > 20
     for limit in (10_000, 0):  # all pairs, and only those found to be near
-        monkeypatch.setattr(matching, "MAX_DENSE_PAIRS", limit)
+        monkeypatch.setattr(tracker, "MAX_DENSE_PAIRS", limit)
         assert sorted(zip(*match(moved.transpose(2, 0, 1), found.T, 0.15), strict=True)) == expected
 
 
