@@ -14,13 +14,11 @@ import numpy as np
 import typer
 
 from scrfd_trt._cli import console, live, outputs, results
-from scrfd_trt._cli.batch import Tally, process_videos
+from scrfd_trt._cli.batch import FaceFinder, FileFinder, ModelFinder, Tally, detect_images, process_videos, run_size
 from scrfd_trt._cli.console import count
-from scrfd_trt._cli.detections_files import check_inputs
+from scrfd_trt._cli.detections_files import ImageFaces, check_inputs
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.help_panels import TYPED
-from scrfd_trt._cli.image_faces import ImageFaces
-from scrfd_trt._cli.images import FaceFinder, FileFinder, ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt._cli.jobs import Job, Shard
 from scrfd_trt._cli.option_rules import (

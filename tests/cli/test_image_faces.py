@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from scrfd_trt._cli.image_faces import ImageFaces
+from scrfd_trt._cli.detections_files import ImageFaces
 from scrfd_trt._cli.inputs import Source
 from scrfd_trt.errors import DetectionsError
 

@@ -19,8 +19,8 @@ from overlays._masks import Shape
 from scrfd_trt._cli import console, options
 from scrfd_trt._cli.commands.overlay import OverlayCommand
 from scrfd_trt._cli.commands.overlays import covering_overlays
+from scrfd_trt._cli.detections_files import ImageFaces
 from scrfd_trt._cli.detector import THRESHOLD, CoverDetectArgs
-from scrfd_trt._cli.image_faces import ImageFaces
 from scrfd_trt._cli.option_table import option
 from scrfd_trt._cli.overlay_files import write_copies
 from scrfd_trt.errors import DetectionsError, OptionError, unknown_name

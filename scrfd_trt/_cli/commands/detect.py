@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from scrfd_trt._cli import console, live, options, outputs, results
-from scrfd_trt._cli.batch import Tally, process_videos
+from scrfd_trt._cli.batch import ModelFinder, Tally, detect_images, process_videos, run_size
 from scrfd_trt._cli.detections_files import path_or_temporary
 from scrfd_trt._cli.detector import open_detector, parse_rotations
 from scrfd_trt._cli.folders import LeftOut
 from scrfd_trt._cli.help_panels import TYPED
-from scrfd_trt._cli.images import ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source, is_folder, same_file_key
 from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import ANNOTATED, DETECTING, LOSSY, OUTPUT, REPORTED, check_options

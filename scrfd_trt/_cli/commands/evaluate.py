@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from scrfd_trt import evaluation
 from scrfd_trt._cli import console, options, outputs, results
-from scrfd_trt._cli.batch import Tally
+from scrfd_trt._cli.batch import ModelFinder, Tally, detect_images, run_size
 from scrfd_trt._cli.bench_report import check_plot
 from scrfd_trt._cli.console import count
 from scrfd_trt._cli.contact_sheet import Image, contact_sheet, face_tile
 from scrfd_trt._cli.detector import open_detector, parse_rotations
 from scrfd_trt._cli.folders import LeftOut
-from scrfd_trt._cli.images import ModelFinder, detect_images, run_size
 from scrfd_trt._cli.inputs import Source, find_inputs, is_regular_file, same_file_key
 from scrfd_trt._cli.jobs import Job
 from scrfd_trt._cli.option_rules import COMPARED, DETECTING, IMAGES, OUTPUT, check_options

@@ -213,9 +213,6 @@ class CudaPipeline:
         self._pool._after_fork()
 
 
-Images = Sequence[Any]
-
-
 class SpreadPipeline:
     """One pipeline a GPU, which it closes, with the same options; OptionError if their sizes differ."""
 
