@@ -14,9 +14,11 @@ import mmap
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import socket
 import sys
+import time
 import weakref
 from bisect import insort
 from collections import deque
@@ -39,7 +41,7 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._jobs.processes import SIGNALS, blocked_signals, unblock_signals
 from scrfd_trt._web.access import Access
-from scrfd_trt.errors import BackendError, ClosedError, DeviceError, ImageError, ScrfdError, one_line, without_frames
+from scrfd_trt.errors import BackendError, ClosedError, ImageError, ScrfdError, one_line, without_frames
 from scrfd_trt.service import ServiceOptions
 from scrfd_trt.service._batches import Engine, State
 
@@ -47,8 +49,8 @@ _logger = logging.getLogger("scrfd_trt.service")
 
 MAX_PROCESSES, MIN_CORES = 32, 4
 THREADS = 4  # of a front that decode
-STATE_BYTES, OWNER_FIELDS, MAX_GPUS = 4 * mmap.PAGESIZE, 3, 64
-STATE_SECONDS = 0.2
+STATE_BYTES, OWNER_FIELDS, MAX_GPUS = 4 * mmap.PAGESIZE, 4, 64
+STATE_SECONDS, HUNG_SECONDS = 0.2, 15.0  # between two looks, and until an owner that does not look is broken
 STARTS = 3  # of fronts that end before they are ready, until the service gives up
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -67,17 +69,29 @@ def can_share() -> bool:
 
 
 class Memory:
-    """Memory of all processes: the state of the owner, what each front has in work, and pixels."""
+    """Memory of all processes: the state of the owner, what each front has in work, and pixels.
+
+    A new process inherits its file, which has no name, so that nothing is left when all processes have ended.
+    """
 
     def __init__(self, file: int, fronts: int) -> None:
-        self.whole = mmap.mmap(file, 0)
+        self._file, self._count, self.whole = file, fronts, mmap.mmap(file, 0)
         state = np.frombuffer(self.whole, np.float64, STATE_BYTES // 8)
         self.owner, rest = state[: OWNER_FIELDS + MAX_GPUS], state[OWNER_FIELDS + MAX_GPUS :]
         self.fronts = rest[: 2 * fronts].reshape(fronts, 2)
 
+    def __reduce__(self) -> Any:
+        return _inherited, (reduction.DupFd(self._file), self._count)
+
     def pixels(self, offset: int, count: int) -> NDArray[np.uint8]:
         """Return bytes of the part for pixels; arrays made of them keep this one."""
         return np.frombuffer(self.whole, np.uint8, count, STATE_BYTES + offset)
+
+
+def _inherited(file: Any, fronts: int) -> Memory:
+    memory = Memory(number := file.detach(), fronts)
+    os.close(number)
+    return memory
 
 
 class Link(asyncio.Protocol):
@@ -111,8 +125,8 @@ class Link(asyncio.Protocol):
         self._out.append(message)
 
     def _flush(self) -> None:
-        content = pickle.dumps(self._out, pickle.HIGHEST_PROTOCOL)
-        self._out = []
+        messages, self._out = self._out, []
+        content = pickle.dumps(messages, pickle.HIGHEST_PROTOCOL)
         if not self._transport.is_closing():
             self._transport.write(len(content).to_bytes(4, "little") + content)
 
@@ -206,8 +220,6 @@ def shared_out(listeners: Sequence[socket.socket], count: int) -> list[list[sock
 
 def run_owner(detector: SCRFDDetector, fronts: Fronts, limit: int) -> None:
     """Run a detector for fronts until a signal; they answer the requests in work. Raise BackendError if none starts."""
-    if not can_share():
-        raise DeviceError("several processes need Linux", fields=["processes"])
     asyncio.run(_Owner(detector, fronts, limit).run())
 
 
@@ -240,6 +252,7 @@ class _Owner:
             stack.callback(self._close_sockets)
             if kind != "cpu":  # the GPU copies pixels itself
                 stack.enter_context(page_locked([self._memory.pixels(0, self._limit)], gpu or 0))
+            self._publish()
             try:
                 for number in range(self._about.count):
                     await self._start(number)
@@ -254,18 +267,18 @@ class _Owner:
             raise self._error
 
     async def _start(self, number: int) -> None:
+        if self._is_stopping:
+            return
         here, there = socket.socketpair()
-        start = _Start(
-            number,
-            replace(self._about, sockets=[self._sockets[number]]),
-            there,
-            _File(self._file),
-            self._folder,
-            self._facts,
-        )
+        about = replace(self._about, sockets=[self._sockets[number]])
+        start = _Start(number, about, there, self._memory, self._folder, self._facts)
         process = multiprocessing.get_context("spawn").Process(target=run_front, args=(start,), daemon=True)
-        with there, blocked_signals():
-            process.start()
+        try:
+            with there, blocked_signals():
+                process.start()
+        except OSError as error:
+            here.close()
+            raise BackendError(f"a process of the service cannot be started: {one_line(error)}") from error
         front = self._fronts[number] = _Front(number, process)
         front.link = Link(partial(self._receive, front), partial(self._end, front))
         await asyncio.get_running_loop().create_connection(lambda: front.link, sock=here)
@@ -277,22 +290,28 @@ class _Owner:
         """Replace a front that ended, unless the service stops."""
         for run in front.runs.values():
             run.cancel()
-        front.held.clear()
         await asyncio.to_thread(front.process.join)
+        front.held.clear()  # it writes no more pixels
         self._memory.fronts[front.number] = 0
         del self._fronts[front.number]
         if not self._is_stopping:
             code = front.process.exitcode
             what = f"a process of the service ended with {signal.Signals(-code).name if code < 0 else f'code {code}'}"
             self._early_ends += not front.is_ready
-            if self._early_ends < STARTS:
+            if self._early_ends >= STARTS:
+                self._fail(BackendError(f"{what} before it was ready"))
+            else:
                 _logger.error("%s; another one is started", what)
-                await self._start(front.number)
-                return
-            self._error = BackendError(f"{what} before it was ready")
-            self._stop()
+                try:
+                    await self._start(front.number)
+                except BackendError as error:
+                    self._fail(error)
         if not self._fronts:
             self._ended.set()
+
+    def _fail(self, error: ScrfdError) -> None:
+        self._error = error
+        self._stop()
 
     def _stop(self) -> None:
         """Let the fronts answer what is in work; the second time, end them."""
@@ -318,11 +337,9 @@ class _Owner:
 
     def _publish(self) -> None:
         """Write what the probes and metrics of the fronts say."""
-        state, memory = self._engine.state(), self._memory.owner
-        memory[:OWNER_FIELDS] = state.is_broken, self._arena.used, state.busy_seconds
-        memory[OWNER_FIELDS:] = np.nan
-        for number, used in state.gpus.items():
-            memory[OWNER_FIELDS + number] = used
+        state, gpus = self._engine.state(), np.full(MAX_GPUS, np.nan)
+        gpus[list(state.gpus)] = list(state.gpus.values())
+        self._memory.owner[:] = time.monotonic(), state.is_broken, self._arena.used, state.busy_seconds, *gpus
 
     def _receive(self, front: _Front, kind: str, key: int = 0, *values: Any) -> None:
         if kind == "take":
@@ -331,6 +348,7 @@ class _Owner:
             self._arena.take(size, pixels, partial(self._granted, front, key))
         elif kind == "detect":
             front.runs[key] = asyncio.create_task(self._detect(front, key, *values))
+            front.runs[key].add_done_callback(lambda _: front.runs.pop(key))  # also if it is cancelled before it begins
         elif kind == "give":
             front.held.pop(key, None)
             if run := front.runs.get(key):
@@ -354,21 +372,6 @@ class _Owner:
             front.link.send("failed", key, what)
         else:
             front.link.send("found", key, (found.boxes, found.scores, found.landmarks, found.image_size))
-        finally:
-            del front.runs[key]
-
-
-class _File(NamedTuple):
-    """A file that a new process inherits."""
-
-    number: int
-
-    def __reduce__(self) -> Any:
-        return _inherited, (reduction.DupFd(self.number),)
-
-
-def _inherited(file: Any) -> _File:
-    return _File(file.detach())
 
 
 class _Start(NamedTuple):
@@ -377,7 +380,7 @@ class _Start(NamedTuple):
     number: int
     about: Fronts
     socket: socket.socket
-    file: _File
+    memory: Memory
     folder: str
     facts: dict[str, Any]
 
@@ -392,10 +395,8 @@ def run_front(start: _Start) -> None:
     from scrfd_trt.service import _app, _metrics  # noqa: PLC0415
 
     about, metrics = start.about, _metrics.Metrics(start.folder)
-    memory = Memory(start.file.number, about.count)
-    os.close(start.file.number)
-    engine = RemoteEngine(start, memory, metrics.batch.observe)
-    service = _app.Service(engine, metrics, about.options, memory.fronts, start.number)
+    engine = RemoteEngine(start.socket, start.memory, start.facts, metrics.batch.observe)
+    service = _app.Service(engine, metrics, about.options, start.memory.fronts, start.number)
     app = _app.build_app(service, model=about.model, access=about.access)
 
     def before(server: Any) -> None:
@@ -403,6 +404,8 @@ def run_front(start: _Start) -> None:
         engine.on_stop = lambda: setattr(server, "should_exit", True)
 
     _app.run_server(app, about.sockets[0], log_requests=about.log_requests, processes=about.count, before=before)
+    if engine.is_lost:  # the owner was killed
+        shutil.rmtree(start.folder, ignore_errors=True)
 
 
 class _Taken(NamedTuple):
@@ -415,15 +418,17 @@ class _Taken(NamedTuple):
 class RemoteEngine:
     """The detector and the memory of the owner, as :class:`Engine` and its parts have them."""
 
-    def __init__(self, start: _Start, memory: Memory, observe: Callable[[int], object]) -> None:
-        self.about = {**start.facts}
+    def __init__(
+        self, to_owner: socket.socket, memory: Memory, facts: dict[str, Any], observe: Callable[[int], object]
+    ) -> None:
+        self.about = {**facts}
         self.capacity: int = self.about.pop("capacity")
         self.batches = self.room = self
         self.on_stop: Callable[[], object] = lambda: None
-        self._socket, self._memory, self._observe = start.socket, memory, observe
+        self._socket, self._memory, self._observe = to_owner, memory, observe
         self._link = Link(self._receive, self._lost)
         self._waiting: dict[int, Future[Any]] = {}
-        self._keys, self._is_lost = itertools.count(), False
+        self._keys, self.is_lost = itertools.count(), False
 
     async def start(self) -> None:
         """Connect to the owner."""
@@ -433,9 +438,9 @@ class RemoteEngine:
 
     def state(self) -> State:
         """Return what the probes and the metrics say."""
-        broken, used, busy = map(float, self._memory.owner[:OWNER_FIELDS])
-        gpus = enumerate(self._memory.owner[OWNER_FIELDS:].tolist())
-        return State(bool(broken), used, busy, {number: value for number, value in gpus if not math.isnan(value)})
+        looked, broken, used, busy, *gpus = self._memory.owner.tolist()
+        is_broken = bool(broken) or time.monotonic() - looked > HUNG_SECONDS
+        return State(is_broken, used, busy, {number: each for number, each in enumerate(gpus) if not math.isnan(each)})
 
     def take(self, size: int, pixels: int) -> Any:
         """Wait, on a thread, until the owner grants memory."""
@@ -450,6 +455,7 @@ class RemoteEngine:
             raise ImageError("the image is damaged: it is larger than its header says")
         shared = taken.pixels[: visible.size].reshape(visible.shape)
         np.copyto(shared, visible)
+        shared.flags.writeable = False  # a drawing that is given up goes on when the place is another image's
         return (frame if frame.alpha is not None else replace(frame, pixels=shared)), (taken.key, visible.shape)
 
     def give(self, taken: Any) -> None:
@@ -460,11 +466,14 @@ class RemoteEngine:
         """Return the faces in an image; raise the error of its run."""
         answer: Future[Any] = Future()
         self._ask(image[0], answer, "detect", image[1], threshold)
-        boxes, scores, landmarks, size = await asyncio.wrap_future(answer)
+        try:
+            boxes, scores, landmarks, size = await asyncio.wrap_future(answer)
+        finally:
+            self._waiting.pop(image[0], None)  # of a request that was given up
         return Detections(boxes, scores, landmarks, image_size=size)
 
     def _ask(self, key: int, answer: Future[Any], kind: str, *values: Any) -> None:
-        if self._is_lost:
+        if self.is_lost:
             answer.set_exception(ClosedError("the service stops"))
             return
         self._waiting[key] = answer
@@ -480,7 +489,7 @@ class RemoteEngine:
 
     def _lost(self) -> None:
         """Answer what waits, and stop: the owner has ended."""
-        self._is_lost = True
+        self.is_lost = True
         for answer in self._waiting.values():
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(ClosedError("the service stops"))

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -35,6 +36,7 @@ for name in ("fastapi", "prometheus_client"):
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 import spot_network  # noqa: E402
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="several processes need Linux")
 IMAGE = cv2.imencode(".jpg", np.full((120, 160, 3), 255, np.uint8))[1].tobytes()
 FORM = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\nb\r\n--x--\r\n'
 
@@ -139,13 +141,9 @@ def children(pid: int) -> list[int]:
     return [each for each in found if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=linux)])
 def test_sigterm_under_load_loses_no_answer(popen, processes: int) -> None:
     """Of several processes, one dies before, and is replaced; requests that it has then are not answered."""
-    from scrfd_trt.service._processes import can_share
-
-    if processes > 1 and not can_share():
-        pytest.skip("several processes need Linux")
     command = [sys.executable, str(Path(spot_network.__file__)), "0.02", "serve", "--port", "0", "--scale", "160x128"]
     command += ["--processes", str(processes)]
     found: Counter[Any] = Counter()
@@ -206,11 +204,95 @@ def test_sigterm_under_load_loses_no_answer(popen, processes: int) -> None:
     assert statuses[200] >= 16
 
 
-def test_pixels_have_places_in_shared_memory() -> None:
-    from scrfd_trt.service._processes import STATE_BYTES, Arena, Memory, can_share
+async def turns() -> None:
+    """Let messages arrive, and what they cause be done."""
+    for _ in range(5):
+        await asyncio.sleep(0.001)
 
-    if not can_share():
-        pytest.skip("several processes need Linux")
+
+@linux
+def test_fronts_share_the_detector_of_an_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image has its own faces, also where others are given up, and nothing of these is kept."""
+    from scrfd_trt._image_files import ImageFrame
+    from scrfd_trt.errors import ClosedError
+    from scrfd_trt.service import ServiceOptions, _processes
+
+    rng = random.Random(5)
+
+    async def ask(front: Any, left: int) -> None:
+        image = np.zeros((120, 160, 3), np.uint8)
+        image[30:70, left : left + 30] = 255
+        job = asyncio.ensure_future(asyncio.to_thread(front.take, image.size, image.size))
+        try:
+            taken = await asyncio.shield(job)
+        except asyncio.CancelledError:
+            job.add_done_callback(lambda job: front.give(job.result()))
+            raise
+        try:
+            frame, shared = front.put(taken, ImageFrame(image))
+            assert not frame.pixels.flags.writeable
+            (face,) = await front.detect(shared, None)
+            assert round(face.box[0]) == left
+        finally:
+            front.give(taken)
+
+    async def give_up(request: asyncio.Task[None]) -> None:
+        await asyncio.sleep(rng.random() / 50)
+        request.cancel()
+
+    async def use(detector: SCRFDDetector) -> None:
+        about = _processes.Fronts(2, [], ServiceOptions(max_pixels=1), "", None, log_requests=False)
+        owner = _processes._Owner(detector, about, 4 * 120 * 160 * 3)
+        owner._arena = _processes.Arena(owner._memory, owner._limit)
+        owner._publish()
+        fronts, links = [], []
+        for number in range(2):
+            here, there = socket.socketpair()
+            link = _processes._Front(number, None)
+            link.link = _processes.Link(partial(owner._receive, link), lambda: None)
+            await asyncio.get_running_loop().create_connection(lambda link=link: link.link, sock=here)
+            fronts.append(_processes.RemoteEngine(there, owner._memory, owner._facts, int))
+            await fronts[-1].start()
+            links.append(link)
+        requests = [asyncio.create_task(ask(front, rng.randrange(120))) for front in fronts for _ in range(40)]
+        await asyncio.gather(*map(give_up, requests[::4]), *requests, return_exceptions=True)
+        assert [each for each in requests if not each.cancelled() and each.exception()] == []
+        assert sum(not each.cancelled() for each in requests) >= 60
+        backend.seconds = 0.1
+        for wait in (partial(asyncio.sleep, 0), turns):  # given up before, and while the owner runs it
+            taken = await asyncio.to_thread(fronts[0].take, 300, 300)
+            _, shared = fronts[0].put(taken, ImageFrame(np.zeros((10, 10, 3), np.uint8)))
+            request = asyncio.create_task(fronts[0].detect(shared, None))
+            await wait()
+            request.cancel()
+            fronts[0].give(taken)
+        end = time.monotonic() + 20
+        while (owner._arena.used or any(each.held for each in links)) and time.monotonic() < end:
+            await turns()  # of the last batch
+        assert (owner._arena.used, [each.held for each in links]) == (0, [{}] * 2)
+        assert [each.runs for each in links] == [{}] * 2
+        assert [each._waiting for each in fronts] == [{}] * 2
+        assert not fronts[0].state().is_broken
+        monkeypatch.setattr(_processes, "HUNG_SECONDS", -1.0)
+        assert fronts[0].state().is_broken  # the owner hangs
+        taken = await asyncio.to_thread(fronts[0].take, 9, 9)
+        links[0].link._transport.abort()
+        await turns()
+        with pytest.raises(ClosedError):
+            await fronts[0].detect((taken.key, (3, 3)), None)
+        links[1].link._transport.abort()
+        await turns()
+        os.close(owner._file)
+
+    backend = spot_network.SpotBackend(0.002)
+    with SCRFDDetector.from_backend(backend, scales=[(160, 128)]) as detector:
+        asyncio.run(use(detector))
+
+
+@linux
+def test_pixels_have_places_in_shared_memory() -> None:
+    from scrfd_trt.service._processes import STATE_BYTES, Arena, Memory
+
     page, granted = mmap.PAGESIZE, dict[str, Any]()
 
     async def use() -> None:

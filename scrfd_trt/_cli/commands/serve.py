@@ -12,7 +12,7 @@ from scrfd_trt._cli.detector import detector_opener
 from scrfd_trt._cli.option_table import option
 from scrfd_trt._image_files.frames import MILLION
 from scrfd_trt._web.access import Access
-from scrfd_trt.errors import MissingDependencyError, one_line
+from scrfd_trt.errors import DeviceError, MissingDependencyError, one_line
 from scrfd_trt.service import INSTALL, KEYS, ServiceOptions
 
 DEFAULT = {name: field.default for name, field in ServiceOptions.model_fields.items()}
@@ -60,7 +60,7 @@ def serve(
     with console.logged(**vars(messages)):
         try:
             from scrfd_trt.service._app import serve  # noqa: PLC0415 - FastAPI is optional, and slow to import
-            from scrfd_trt.service._processes import shared_out, usual_processes  # noqa: PLC0415
+            from scrfd_trt.service._processes import can_share, shared_out, usual_processes  # noqa: PLC0415
         except ImportError as error:
             raise MissingDependencyError(f"serve needs FastAPI ({one_line(error)}): {INSTALL}") from error
         limits = ServiceOptions(
@@ -71,6 +71,8 @@ def serve(
             timeout=timeout,
             fetch_from=tuple(fetch_from or ()),
         )
+        if (processes or 1) > 1 and not can_share():
+            raise DeviceError("--processes above 1 requires Linux")
         open_detector = detector_opener(model, detection)
         with ExitStack() as stack:
             listeners = [stack.enter_context(listener) for listener in listen(host, port)]
