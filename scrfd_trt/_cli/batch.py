@@ -264,12 +264,8 @@ def detect_images(
 ) -> Iterator[Iterator[tuple[Source, ImageResult | str]]]:
     """Read images and find their faces; yield an iterator over each source with its result, or why it failed.
 
-    A file of several pages has a result for each. Images are read, detected and written at the same time, and their
-    results come in order.
-
-    ``use`` draws and saves, for example, in several threads. If it fails, the image counts as failed, but there is a
-    result. ``bar`` shows progress if stderr is a terminal. ``decoders`` work in the place of threads, and fill
-    :attr:`ImageResult.json_faces` with ``as_json``.
+    A file of several pages has a result for each. ``bar`` shows progress if stderr is a terminal; the other parameters
+    are those of :class:`ImageJob`.
     """
     job = ImageJob(sources, len(sources), finder, settings, use, decoders, as_json, console.about)
     try:

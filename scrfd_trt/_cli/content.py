@@ -51,7 +51,7 @@ QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 """Boxes that QuickTime files of the time before ``ftyp`` begin with."""
 OGG_VIDEO = (b"\x80theora", b"BBCD\0", b"\1video", b"OVP80")
 TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # size of the packets of transport streams, and where their sync byte is
-SYNC = 0x47
+SYNC = b"\x47"
 MIN_JPEGS, MAX_JPEGS, JPEG_HEADERS = 6, 1 << 26, 1 << 17
 """Pictures that make a video of JPEG images, and bytes that are searched for them and for what a photograph lists."""
 NEXT_JPEG = b"\xff\xd9\xff\xd8\xff"  # end of a picture, and start of the next
@@ -85,7 +85,8 @@ def identify_bytes(start: bytes, end: bytes = b"") -> Content:
     if name := "Targa" if end == TARGA_END else unsupported_kind(start):
         return Content("unsupported image", name)
     kind = image_kind(start[:64])
-    if kind and not _is_text_like(kind, start):
+    is_text = (kind == "bmp" and _is_text(start)) or (kind == "pnm" and not PNM_HEADER.match(start))
+    if kind and not is_text:  # one that begins with the few letters of a format
         return Content("image", kind)
     if is_video(start):
         return Content("video")
@@ -133,11 +134,6 @@ def not_media(path: Path) -> str:
     return f"not an image or a video{'; if this is a list of paths, use --files-from' if kind == 'text' else ''}"
 
 
-def _is_text_like(kind: str, start: bytes) -> bool:
-    """Return whether a text begins with the few letters of an image format."""
-    return (kind == "bmp" and _is_text(start)) or (kind == "pnm" and not PNM_HEADER.match(start))
-
-
 def is_video(start: bytes) -> bool:
     """Return whether a file may hold video by its first bytes; some containers may hold audio alone."""
     if start.startswith(VIDEO_PREFIXES):
@@ -150,7 +146,7 @@ def is_video(start: bytes) -> bool:
         return start[8:12] in {b"AVI ", b"AMV "}
     if start.startswith(b"OggS"):
         return any(codec in start[:200] for codec in OGG_VIDEO)
-    return any(_is_transport_stream(start, size, at) for size, at in TS_PACKETS)
+    return any(start[at::size][:4] == 4 * SYNC for size, at in TS_PACKETS)
 
 
 def is_motion_jpeg(path: Path) -> bool:
@@ -176,11 +172,6 @@ def has_video_stream(path: Path) -> bool:
             return any(not stream.disposition & cover for stream in container.streams.video)
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(f"cannot be read as a video: {_pyav.reason(error)}") from error
-
-
-def _is_transport_stream(start: bytes, size: int, at: int) -> bool:
-    syncs = start[at::size][:4]
-    return len(syncs) == 4 and set(syncs) == {SYNC}
 
 
 def _is_text(start: bytes) -> bool:

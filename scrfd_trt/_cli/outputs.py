@@ -15,9 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from scrfd_trt._cli import console
 from scrfd_trt._cli.content import VIDEO_SUFFIXES, Kind, identify
 from scrfd_trt._cli.inputs import Source, exists, folded, is_folder, is_regular_file, same_file_key
@@ -31,11 +28,11 @@ from scrfd_trt._image_files.write import (
     ANIMATION_SUFFIXES,
     NO_COLOR,
     NO_METADATA,
+    errors_about,
     format_suffix,
     is_writable,
     write_image,
 )
-from scrfd_trt._image_files.write import encode as encode_image
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt.errors import OptionError, OutputError, ScrfdError
 from scrfd_trt.video._writer import SUFFIXES as WRITABLE_VIDEO_SUFFIXES
@@ -367,26 +364,11 @@ def save_image(
     """Write frames one by one as an image file with the colours of ``copy_of``, which ``inspect`` takes at the end."""
     color = NO_COLOR if copy_of is None else copy_of.color
     make_folder(path.parent)
-    with measured("write"), atomic_output(path, kind="image", overwrite=overwrite) as file, _about(path):
+    with measured("write"), atomic_output(path, kind="image", overwrite=overwrite) as file, errors_about(path):
         write_image(file, frames, path.suffix, quality=quality, color=color, metadata=metadata)
         if inspect is not None:
             file.flush()
             inspect(Path(file.name))
-
-
-def encode(image: NDArray[np.uint8], path: Path, quality: int = 95) -> bytes:
-    """Return the content of an image file of BGR pixels; raise OutputError if they cannot be written."""
-    with _about(path):
-        return encode_image(ImageFrame(image), path.suffix, quality=quality)
-
-
-@contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """Name the file in errors of its format."""
-    try:
-        yield
-    except OutputError as error:
-        raise OutputError(f"cannot write {path}: {error}") from error
 
 
 def any_lossy(targets: Mapping[Source, Path]) -> bool:

@@ -257,8 +257,8 @@ class CopyJob:
                 copy = stack.enter_context(several(detector.device, jobs))
             else:
                 copy = copy_here(self.draw, self.settings, detector, self.preview)
-            process = partial(self._copy_video, copy)
-            for source, summary in process_videos(videos, self.tally, process, jobs):
+            copies = process_videos(videos, self.tally, lambda source: copy(source.path, self.targets[source]), jobs)
+            for source, summary in copies:
                 self._send([source])
                 self._report_video(self._name(self.targets[source]), summary)
                 if self.settings.report is not None:
@@ -283,9 +283,6 @@ class CopyJob:
     def _name(self, target: Path) -> Path:
         """Return the path of a copy for messages."""
         return target if self.stdout is None else Path("-")
-
-    def _copy_video(self, copy: CopyVideo, source: Source) -> Summary:
-        return copy(source.path, self.targets[source])
 
     def _process_images(self, images: Sequence[Source], finder: FaceFinder, searcher: CopySearcher | None) -> None:
         settings, saved = self.settings, self.settings.files.save_detections

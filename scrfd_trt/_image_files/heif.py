@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -168,9 +169,8 @@ def color_numbers(data: bytes) -> tuple[int, int] | None:
     found = find_box(data, b"meta", b"iprp", b"ipco")
     for kind, start, end in boxes(data, *found) if found else ():
         if kind == b"colr" and data[start : start + 4] == b"nclx" and end - start >= 8:
-            return int.from_bytes(data[start + 4 : start + 6], "big"), int.from_bytes(
-                data[start + 6 : start + 8], "big"
-            )
+            primaries, transfer = struct.unpack_from(">HH", data, start + 4)
+            return primaries, transfer
     return None
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -51,6 +53,15 @@ FORMATS = {
 }
 """By the suffixes that :func:`format_suffix` returns; files of other formats hold one opaque picture."""
 ANIMATION_SUFFIXES = (".gif", ".png", ".apng", ".webp", ".avif", ".avifs")
+
+
+@contextmanager
+def errors_about(path: Path) -> Iterator[None]:
+    """Name the file in errors of its format."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"cannot write {path}: {error}") from error
 
 
 def format_suffix(suffix: str) -> str:

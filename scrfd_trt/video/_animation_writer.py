@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -15,9 +14,8 @@ from numpy.typing import NDArray
 from scrfd_trt._files import atomic_file, check_not_input
 from scrfd_trt._image_files import ImageFrame
 from scrfd_trt._image_files.metadata import Metadata, read_metadata
-from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, format_suffix, storable, write_image
+from scrfd_trt._image_files.write import ANIMATION_SUFFIXES, errors_about, format_suffix, storable, write_image
 from scrfd_trt._image_files.write_animation import check_animation
-from scrfd_trt.errors import OutputError
 from scrfd_trt.video._animation_reader import AnimationFrame, AnimationReader
 from scrfd_trt.video._encoders import EncodeOptions
 from scrfd_trt.video._live_reader import Reader
@@ -61,7 +59,7 @@ class AnimationWriter(OutputWriter):
     ) -> None:
         self.path = Path(path)
         check_not_input(path, reader.name)
-        with self._about():
+        with errors_about(self.path):
             check_animation(format_suffix(self.path.suffix), reader.file.size)
         self._file, self._quality = reader.file, (options or EncodeOptions()).quality
         found = read_metadata(self._file.data, self._file.kind)
@@ -105,7 +103,7 @@ class AnimationWriter(OutputWriter):
     def _run(self) -> None:
         file = self._file
         try:
-            with self._about():
+            with errors_about(self.path):
                 write_image(
                     self._output,
                     iter(self._queue.get, None),
@@ -119,14 +117,6 @@ class AnimationWriter(OutputWriter):
                 )
         except BaseException as error:  # noqa: BLE001 - raised where the frames come from
             self._error = error
-
-    @contextmanager
-    def _about(self) -> Iterator[None]:
-        """Name the file in errors of its format."""
-        try:
-            yield
-        except OutputError as error:
-            raise OutputError(f"cannot write {self.path}: {error}") from error
 
     def _finish(self) -> None:
         self._end_thread()

@@ -166,13 +166,8 @@ def _parameters(encoder: str, hdr: HdrMetadata, lookahead: int | None) -> dict[s
 
 
 def has_encoder(name: str) -> bool:
-    """Return whether this FFmpeg has an encoder."""
-    av = _pyav.load()
-    try:
-        av.Codec(name, "w")
-    except av.error.FFmpegError:
-        return False
-    return True
+    """Return whether this FFmpeg has an encoder, by a name that no decoder has."""
+    return name in _pyav.load().codecs_available
 
 
 def _pixel_formats(encoder: str) -> tuple[str, ...]:

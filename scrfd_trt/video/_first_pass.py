@@ -153,7 +153,7 @@ def track_faces(
     batch: int | None = None,
     spans: Sequence[Span] | None = None,
     second_look: SecondLook | None = None,
-    watch: Callable[[Frame], None] | None = None,
+    watch: Callable[[Frame], object] | None = None,
 ) -> Generator[tuple[Frame | None, FrameFaces], None, None]:
     """Do what :func:`find_faces` does, and yield the frames, too (None unless ``keep``); serve a second look.
 
@@ -217,7 +217,7 @@ def detect_frames(
     keep: bool = True,
     windows: _Windows | None = None,
     second_look: SecondLook | None = None,
-    watch: Callable[[Frame], None] | None = None,
+    watch: Callable[[Frame], object] | None = None,
 ) -> Iterator[tuple[FrameResult, Thumbnail]]:
     """Detect faces in every n-th frame, and in the first frames after a possible cut; yield all frames in order."""
     waiting: deque[_Waiting] = deque()
@@ -273,7 +273,7 @@ def detect_frames(
             yield finish(item)
 
 
-def _watched(frames: Iterable[Frame], watch: Callable[[Frame], None]) -> Iterator[Frame]:
+def _watched(frames: Iterable[Frame], watch: Callable[[Frame], object]) -> Iterator[Frame]:
     for frame in frames:
         watch(frame)
         yield frame

@@ -133,6 +133,8 @@ class Summary:
         What searches of the copy found; set by the caller.
     detector_options
         The detector's ``min_face`` and ``rotations``; set by the caller.
+    device
+        Where the frames were decoded; set by :func:`detect_video`.
     """
 
     def __init__(self, size: tuple[int, int], min_score: float, every: int = 1) -> None:
@@ -148,6 +150,7 @@ class Summary:
         self.spans: tuple[tuple[float, float], ...] | None = None
         self.searches: Sequence[Any] = ()
         self.detector_options: dict[str, Any] = {}
+        self.device = "cpu"
         self._gaps = GapFinder()
         self._min_score = np.float32(min_score)  # detectors compare in float32
         self._visibility: dict[int, float] = {}  # of the best face of each track

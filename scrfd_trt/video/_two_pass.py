@@ -73,7 +73,7 @@ def detect_video(
     overwrite: bool = False,
     damaged: Damaged = "stop",
     progress: ProgressCallback = _no_progress,
-    watch: Callable[[Frame], None] | None = None,
+    watch: Callable[[Frame], object] | None = None,
 ) -> Summary:
     """Detect the faces of a video, track them, write them to a file, and return their summary.
 
@@ -106,26 +106,6 @@ def detect_video(
     VideoError, OutputError, OptionError
         If the video cannot be read or the file cannot be written; no file is left then.
     """
-    how: dict[str, Any] = {"spans": spans, "covers": covers, "keep_doubtful": keep_doubtful, "overwrite": overwrite}
-    return _detect(source, faces_file, detector, tracking, **how, damaged=damaged, progress=progress, watch=watch)[0]
-
-
-def _detect(
-    source: Source,
-    faces_file: Source,
-    detector: FrameDetector,
-    tracking: TrackingOptions | None,
-    *,
-    spans: Sequence[Span] | None,
-    covers: Sequence[Cover] = (),
-    keep_doubtful: bool,
-    overwrite: bool,
-    damaged: Damaged,
-    progress: ProgressCallback,
-    constant_rate: ConstantFrameRate | None = None,
-    watch: Callable[[Frame], None] | None = None,
-) -> tuple[Summary, str]:
-    """Do what :func:`detect_video` does; return the summary, and where the video was decoded."""
     options = tracking_of(detector, tracking)
     spans = None if spans is None else join_spans(spans)
     how: dict[str, Any] = {"spans": spans, "covers": covers, "overwrite": overwrite, **detector_options(detector)}
@@ -146,8 +126,6 @@ def _detect(
         if total is not None and last is not None and math.isfinite(last):
             total = min(total, math.ceil(last * reader.info.rate))
         for _, frame in frames:
-            if constant_rate is not None:
-                constant_rate.slot(frame.number, frame.pts_seconds)
             file.write(frame)
             summary.add(add_covers(frame, covers))
             progress("finding", summary.frames, None if total is None else max(total, summary.frames))
@@ -156,10 +134,10 @@ def _detect(
     if file.dropped:
         summary = summarize(faces_file)
         summary.lost = lost
-    info, device = reader.info, getattr(reader, "device", "cpu")
+    info, summary.device = reader.info, getattr(reader, "device", "cpu")
     del reader, frames
     _free_closed(info)
-    return summary, device
+    return summary
 
 
 def summarize(faces_file: Source) -> Summary:
@@ -357,20 +335,20 @@ def overlay_video(
     with ExitStack() as stack:
         if faces_file is None:
             faces_file = stack.enter_context(temporary_folder(Path(output).parent)) / f"clip{FACES_SUFFIX}"
-        constant_rate = try_output(source, output, encode, overwrite=overwrite, damaged=damaged)
-        found, device = _detect(
+        rate = try_output(source, output, encode, overwrite=overwrite, damaged=damaged)
+        found = detect_video(
             source,
             faces_file,
             detector,
-            tracking,
+            tracking=tracking,
             spans=chosen.detected_spans,
             covers=chosen.covers,
             keep_doubtful=chosen.keep_doubtful,
-            constant_rate=constant_rate,
+            watch=None if rate is None else lambda frame: rate.slot(frame.number, frame.pts_seconds),
             **how,
         )
         check_tracks(chosen, {*found.tracks, *found.dropped}, source)
-        how |= {"device": device, **kept}  # where NVDEC cannot decode, it is not tried again
+        how |= {"device": found.device, **kept}  # where NVDEC cannot decode, it is not tried again
         return render_video(source, output, faces_file, overlay, selection=chosen, encode=encode, **how)
 
 

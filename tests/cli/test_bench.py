@@ -14,7 +14,7 @@ import pytest
 
 from scrfd_trt import DetectorOptions, SCRFDDetector
 from scrfd_trt._cli.bench_cpu import AROUND_MODEL, STAGES, StagedDetection, Timings, measure_cpu, time_detect
-from scrfd_trt._cli.bench_video import PARTS, WHOLES
+from scrfd_trt._cli.commands.bench import PARTS, WHOLES
 from scrfd_trt._pipelines import HostPipeline
 
 Run = Callable[..., Any]

@@ -19,12 +19,12 @@ from scrfd_trt._cli.outputs import (
     atomic_output,
     check_folder,
     check_free,
-    encode,
     make_folder,
     plan_folder,
     save_image,
 )
 from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files.write import encode
 from scrfd_trt.errors import OptionError, OutputError
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (30, 40, 3)).astype(np.uint8)
@@ -167,20 +167,21 @@ def test_lossless_image_round_trip(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR), IMAGE)
 
 
-@pytest.mark.parametrize("name", ["x.jpg", "x.JPEG", "x.jfif", "x.jpe", "x.webp"])
-def test_higher_quality_makes_larger_file(name: str) -> None:
-    assert len(encode(IMAGE, Path(name), 95)) > len(encode(IMAGE, Path(name), 20))
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".jfif", ".jpe", ".webp"])
+def test_higher_quality_makes_larger_file(suffix: str) -> None:
+    large, small = (encode(ImageFrame(IMAGE), suffix, quality=quality) for quality in (95, 20))
+    assert len(large) > len(small)
 
 
 @pytest.mark.parametrize("name", ["x.xyz", "x", "x.txt"])
-def test_unsupported_suffix_is_refused(name: str) -> None:
-    with pytest.raises(OutputError, match=r"^cannot write x.*use \.png or \.jpg$"):
-        encode(IMAGE, Path(name))
+def test_unsupported_suffix_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"^cannot write .*x.*use \.png or \.jpg$"):
+        save_image([ImageFrame(IMAGE)], tmp_path / name, overwrite=False)
 
 
-def test_image_too_large_for_format_is_refused() -> None:
-    with pytest.raises(OutputError, match=r"cannot write strip\.jpg") as caught:
-        encode(np.zeros((1, 70_000, 3), np.uint8), Path("strip.jpg"))
+def test_image_too_large_for_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write .*strip\.jpg") as caught:
+        save_image([ImageFrame(np.zeros((1, 70_000, 3), np.uint8))], tmp_path / "strip.jpg", overwrite=False)
     assert "\n" not in str(caught.value)
 
 
@@ -293,7 +294,7 @@ class TestPlanFolder:
         ("x.mkv", b"", "text", "x.mkv is a name for a video, not for text; name another file"),
         ("x.jpg", b"", "model", "x.jpg is a name for an image, not for a model; name another file"),
         ("x.onnx", b"", "text", "x.onnx is a name for a model, not for text; name another file"),
-        ("x.jsonl", encode(IMAGE, Path("x.png")), "text", "x.jsonl holds an image, and text would replace it"),
+        ("x.jsonl", encode(ImageFrame(IMAGE), ".png"), "text", "x.jsonl holds an image, and text would replace it"),
         ("x.csv", b"\0\0\0\x18ftypisom" + bytes(12), "text", "x.csv holds a video, and text would replace it"),
         ("x.csv", b"\1\0\2\0\3", "text", "x.csv holds other data, and text would replace it"),
         ("x.png", b"notes", "image", "x.png holds text, and an image would replace it"),

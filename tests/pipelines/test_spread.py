@@ -8,7 +8,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scrfd_trt import BackendError, ClosedError, DeviceError, ImageError, OptionError, SCRFDDetector, YUVImage, _devices
+from scrfd_trt import (
+    BackendError,
+    ClosedError,
+    DeviceError,
+    ImageError,
+    ImageNotFoundError,
+    OptionError,
+    SCRFDDetector,
+    YUVImage,
+    _devices,
+)
 from scrfd_trt._cuda import interop
 from scrfd_trt._pipelines import factory
 from scrfd_trt._pipelines.cuda import pool
@@ -147,7 +157,8 @@ def test_errors_of_images_keep_their_places(opened, wanted, read_on):
     wrong.dtype = None
     mixed = [elsewhere, pictures[1], OnGpu(pictures[2], 1), wrong, "text"]
     found = opened.detect_batch(mixed, on_error="return")
-    assert [type(each) for each in found if isinstance(each, Exception)] == [DeviceError, ImageError, ImageError]
+    errors = [type(each) for each in found if isinstance(each, Exception)]
+    assert errors == [DeviceError, ImageError, ImageNotFoundError]
     assert found[1:3] == wanted(pictures[1:3])
     with pytest.raises(DeviceError, match="on cuda:7"):
         opened.detect_batch(mixed[:2])

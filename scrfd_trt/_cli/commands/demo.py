@@ -19,6 +19,8 @@ from scrfd_trt._cli.detector import open_detector
 from scrfd_trt._cli.inputs import exists, is_folder, is_regular_file
 from scrfd_trt._cli.option_table import option
 from scrfd_trt._detections import Detections
+from scrfd_trt._image_files import ImageFrame
+from scrfd_trt._image_files.write import encode
 from scrfd_trt._jobs.images import ImageResult
 from scrfd_trt.errors import OptionError
 
@@ -56,7 +58,7 @@ def demo(
         with open_detector(model, device, threshold=options.THRESHOLD, iou=options.IOU) as detector:
             faces, seconds, _ = time_detect(detector, scene, RUNS)
             description = detector.description
-        files = {name: outputs.encode(image, Path(name)) for name, image in images(scene, faces).items()}
+        files = {name: encode(ImageFrame(image), ".png") for name, image in images(scene, faces).items()}
         folder = choose_folder(files, output, overwrite=overwrite)
         written = _write(files, folder, overwrite=overwrite)
         _report(ImageResult(folder / "scene.png", faces, seconds), description, list(files), written)
