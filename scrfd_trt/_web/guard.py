@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, MutableSequence
 from typing import Any
 
 import uvicorn
@@ -57,8 +57,8 @@ _logger = logging.getLogger(__name__)
 class Guard:
     """An ASGI application around another one, with limited bodies; only ``cacheable`` paths are kept in caches.
 
-    ``busy`` is the answer to bodies that together are more than ``max_held``. With ``as_json``, refusals look as those
-    of FastAPI.
+    ``busy`` is the answer to bodies that together are more than ``max_held``. ``held`` counts their bytes: those
+    of this process in one row, others beside it. With ``as_json``, refusals look as those of FastAPI.
     """
 
     grace = GRACE_SECONDS
@@ -71,13 +71,16 @@ class Guard:
         max_body: int,
         *,
         max_held: int = 0,
+        held: MutableSequence[float] | None = None,
+        row: int = 0,
         cacheable: tuple[str, ...] = (),
         headers: Mapping[str, str] = HEADERS,
         busy: Answer = BUSY,
         as_json: bool = False,
     ) -> None:
         self.app, self._access, self.cacheable, self.headers = app, access, cacheable, headers
-        self.max_body, self.held, self.as_json, self.busy = max_body, 0, as_json, busy
+        self.max_body, self.as_json, self.busy = max_body, as_json, busy
+        self.held, self.row = [0.0] if held is None else held, row
         self.max_held = max_held or BODIES_AT_ONCE * max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,11 +99,7 @@ class Guard:
             _logger.info("a request failed: %r", error)
             await reply.end(Answer(500, b"the request failed"))
         finally:
-            self.held -= body.size
-
-    def total_held(self) -> int:
-        """Return the bytes of all bodies that are held."""
-        return self.held
+            self.held[self.row] -= body.size
 
     def _check_length(self, scope: Scope) -> Answer | None:
         lengths = {value for key, value in scope["headers"] if key.lower() == b"content-length"}
@@ -129,10 +128,10 @@ class _Body:
         self._complete = not message.get("more_body", False)
         size = len(message.get("body", b""))
         self.size += size
-        guard.held += size
+        guard.held[guard.row] += size
         if self.size > guard.max_body:
             return await self._refuse(TOO_LARGE)
-        return await self._refuse(guard.busy) if guard.total_held() > guard.max_held else message
+        return await self._refuse(guard.busy) if sum(guard.held) > guard.max_held else message
 
     async def _refuse(self, answer: Answer) -> Message:
         self._complete = True

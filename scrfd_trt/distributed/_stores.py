@@ -138,10 +138,7 @@ def read_content(uri: str) -> Path | bytes:
     """Return the path of a file on this machine, or the content of another; raise ImageError if it cannot be read."""
     if is_address(uri):
         return download(uri)
-    try:
-        place = Place.of(uri)
-    except OptionError as error:
-        raise ImageError(error.reason) from error
+    place = _place_of(uri)
     if place.files is None:
         return Path(place.path)
     with store_errors(ImageError), place.open_stream() as stream:
@@ -157,12 +154,15 @@ def fetch(uri: str, path: Path) -> None:
         if is_address(uri):
             download_to(file, uri, max_bytes=1 << 40, max_seconds=3600.0)
             return
-        try:
-            place = Place.of(uri)
-        except OptionError as error:
-            raise ImageError(error.reason) from error
-        with store_errors(ImageError), place.open_stream() as stream:
+        with store_errors(ImageError), _place_of(uri).open_stream() as stream:
             shutil.copyfileobj(stream, file, 1 << 20)
+
+
+def _place_of(uri: str) -> Place:
+    try:
+        return Place.of(uri)
+    except OptionError as error:
+        raise ImageError(error.reason) from error
 
 
 @contextmanager

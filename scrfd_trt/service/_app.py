@@ -42,8 +42,8 @@ from scrfd_trt.errors import ImageError, ScrfdError
 from scrfd_trt.service import ServiceOptions, _extract, _requests
 from scrfd_trt.service._addresses import resolve
 from scrfd_trt.service._batches import Engine
-from scrfd_trt.service._metrics import Metrics, Observed, new_log_handler
-from scrfd_trt.service._processes import Fronts, RemoteEngine, run_owner
+from scrfd_trt.service._metrics import JsonLines, Metrics, Observed, StateCollector
+from scrfd_trt.service._processes import Fronts, Owner, RemoteEngine
 from scrfd_trt.service._requests import Sources
 
 Result = TypeVar("Result")
@@ -119,11 +119,12 @@ class Service:
         self.engine, self.metrics, self.options = engine, metrics, options
         self.batches, self.room, self._turns = engine.batches, engine.room, asyncio.Semaphore(engine.batches.capacity)
         self.counts = np.zeros((1, 2)) if counts is None else counts
-        self.own_counts, self.draining, self._usual_seconds = self.counts[row], False, 0.1
+        self.row, self.draining, self._usual_seconds = row, False, 0.1
+        self.bodies: Any = self.counts[:, 1]
         self._limits = Limits(pixels=options.max_pixels, option="max_pixels")
         self._threads, self._others = (ThreadPoolExecutor(usable_cores(), "service") for _ in range(2))
         self._downloads, self._addresses = ThreadPoolExecutor(MAX_DOWNLOADS), asyncio.Semaphore(MAX_DOWNLOADS)
-        self.metrics.watch(self)
+        metrics.registry.register(StateCollector(self))
 
     def close(self) -> None:
         """End the threads."""
@@ -166,11 +167,11 @@ class Service:
         if not images:
             raise HTTPException(422, _requests.NO_IMAGE)
         self.check_room(images)
-        self.own_counts[0] += images
+        self.counts[self.row, 0] += images
         try:
             yield
         finally:
-            self.own_counts[0] -= images
+            self.counts[self.row, 0] -= images
 
     async def sources(self, request: Request) -> Sources:
         """Return the images of a request; raise HTTPException where it has none, or the queue is full."""
@@ -241,25 +242,6 @@ class Service:
         request.scope.get("scrfd_trt", {}).update(images=images, faces=faces)
 
 
-class _ServiceGuard(Guard):
-    """Counts the bytes of bodies where other processes see them."""
-
-    def __init__(self, service: Service, *arguments: Any, **options: Any) -> None:
-        self._service = service
-        super().__init__(*arguments, **options)
-
-    @property
-    def held(self) -> int:
-        return int(self._service.own_counts[1])
-
-    @held.setter
-    def held(self, size: int) -> None:
-        self._service.own_counts[1] = size
-
-    def total_held(self) -> int:
-        return int(self._service.counts[:, 1].sum())
-
-
 def local_service(detector: SCRFDDetector, options: ServiceOptions) -> Service:
     """Return the service of a detector in this process."""
     metrics = Metrics()
@@ -300,12 +282,13 @@ def build_app(
 
     for kind in (ScrfdError, MemoryError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, failed)
-    guard = _ServiceGuard(
-        service,
+    guard = Guard(
         app,
         access,
         options.max_bytes,
         max_held=max(MAX_BODIES, 8 * options.max_bytes),
+        held=service.bodies,
+        row=service.row,
         headers=HEADERS,
         busy=Answer(429, TOO_MANY.encode(), ((b"retry-after", b"1"),)),
         as_json=True,
@@ -440,9 +423,11 @@ def _drawn(draw: overlays.Overlay, opened: Opened, found: Detections, suffix: st
 
 def log_as_json(*, requests: bool) -> None:
     """Log JSON lines, also of requests."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
     for name, level in LOGGERS.items():
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [new_log_handler()], False
+        logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level if requests else logging.ERROR)
 
 
@@ -484,7 +469,7 @@ def serve(
     if (processes := len(listeners)) > 1:
         fronts = Fronts(processes, listeners, options, model=model, access=access, log_requests=log_requests)
         log_as_json(requests=log_requests)
-        run_owner(detector, fronts, MAX_DECODED)
+        asyncio.run(Owner(detector, fronts, MAX_DECODED).run())
         return
     app = build_app(local_service(detector, options), model=model, access=access)
     stop_on_hangup()

@@ -133,7 +133,9 @@ class Engine:
 
     def __init__(self, detector: SCRFDDetector, observe: Callable[[int], object], limit: int) -> None:
         self._detector, self.batches, self.room = detector, Batches(detector, observe), Room(limit)
-        self.about = about(detector)
+        options = detector.options.model_dump(mode="json", include={"threshold", "iou", "min_face", "rotations"})
+        sizes = {"scales": detector.scales, "max_batch": detector._pipeline.max_batch}
+        self.about = {"device": detector.device, "description": detector.description, **sizes, **options}
         self._gpus: dict[int, Any] = {}
         if (kind := parse(detector.device))[0] != "cpu":
             from scrfd_trt._cuda.driver import Device  # noqa: PLC0415 - loads the modules of CUDA
@@ -149,13 +151,6 @@ class Engine:
         is_broken = self.batches.failures >= BROKEN or self._detector._model.is_closed
         gpus = {number: _used_memory(device) for number, device in self._gpus.items()}
         return State(is_broken, self.room.used, self.batches.busy_seconds, gpus)
-
-
-def about(detector: SCRFDDetector) -> dict[str, Any]:
-    """Return the device, the sizes and the options of a detector."""
-    options = detector.options.model_dump(mode="json", include={"threshold", "iou", "min_face", "rotations"})
-    sizes = {"scales": detector.scales, "max_batch": detector._pipeline.max_batch}
-    return {"device": detector.device, "description": detector.description, **sizes, **options}
 
 
 def _used_memory(device: Any) -> float:

@@ -41,12 +41,10 @@ class Metrics:
         if folder:
             MultiProcessCollector(self.registry, folder)  # type: ignore[no-untyped-call]
 
-    def watch(self, service: Service) -> None:
-        """Add the state of a service, which is read when it is asked for."""
-        self.registry.register(_StateCollector(service))
 
+class StateCollector(Collector):
+    """The state of a service, which is read when it is asked for."""
 
-class _StateCollector(Collector):
     def __init__(self, service: Service) -> None:
         self._service = service
 
@@ -101,7 +99,9 @@ class Observed:
                 _logger.log(level, "%(path)s", line, extra={"request": line})
 
 
-class _JsonLines(logging.Formatter):
+class JsonLines(logging.Formatter):
+    """The lines of the log."""
+
     def format(self, record: logging.LogRecord) -> str:
         """Return a request, or a message with its error, as one JSON object."""
         now = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
@@ -109,10 +109,3 @@ class _JsonLines(logging.Formatter):
             error = f": {record.exc_info[1]!r}" if record.exc_info else ""
             fields = {"message": record.getMessage().strip() + error}
         return json.dumps({"time": now, "level": record.levelname.lower(), **fields})
-
-
-def new_log_handler() -> logging.Handler:
-    """Return a handler that writes JSON lines on stderr."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines())
-    return handler

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import reduction
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,12 +218,7 @@ def shared_out(listeners: Sequence[socket.socket], count: int) -> list[list[sock
     return [[opened(address, family=family) for family, address in bound] for _ in range(count)]
 
 
-def run_owner(detector: SCRFDDetector, fronts: Fronts, limit: int) -> None:
-    """Run a detector for fronts until a signal; they answer the requests in work. Raise BackendError if none starts."""
-    asyncio.run(_Owner(detector, fronts, limit).run())
-
-
-class _Owner:
+class Owner:
     """The process that has the detector: starts the fronts, gives them memory, and answers them."""
 
     def __init__(self, detector: SCRFDDetector, fronts: Fronts, limit: int) -> None:
@@ -239,6 +234,7 @@ class _Owner:
         self._facts = {**self._engine.about, "capacity": share + THREADS}  # images that a front has in work
 
     async def run(self) -> None:
+        """Run the detector until a signal, and then what is in work; raise BackendError if no front starts."""
         loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         self._arena = Arena(self._memory, self._limit)
         for number in SIGNALS:
@@ -271,8 +267,8 @@ class _Owner:
             return
         here, there = socket.socketpair()
         about = replace(self._about, sockets=[self._sockets[number]])
-        start = _Start(number, about, there, self._memory, self._folder, self._facts)
-        process = multiprocessing.get_context("spawn").Process(target=run_front, args=(start,), daemon=True)
+        call = partial(run_front, about, there, self._memory, number=number, folder=self._folder, facts=self._facts)
+        process = multiprocessing.get_context("spawn").Process(target=call, daemon=True)
         try:
             with there, blocked_signals():
                 process.start()
@@ -374,29 +370,20 @@ class _Owner:
             front.link.send("found", key, (found.boxes, found.scores, found.landmarks, found.image_size))
 
 
-class _Start(NamedTuple):
-    """What a front begins with."""
-
-    number: int
-    about: Fronts
-    socket: socket.socket
-    memory: Memory
-    folder: str
-    facts: dict[str, Any]
-
-
-def run_front(start: _Start) -> None:
+def run_front(
+    about: Fronts, to_owner: socket.socket, memory: Memory, *, number: int, folder: str, facts: dict[str, Any]
+) -> None:
     """Receive requests until the owner says to stop, or is gone."""
-    for number in SIGNALS:  # the owner decides
-        signal.signal(number, signal.SIG_IGN)
+    for each in SIGNALS:  # the owner decides
+        signal.signal(each, signal.SIG_IGN)
     unblock_signals()
     _devices.limit_cores(THREADS)
-    os.environ[FOLDER_VARIABLE] = start.folder  # before Prometheus' client is imported
+    os.environ[FOLDER_VARIABLE] = folder  # before Prometheus' client is imported
     from scrfd_trt.service import _app, _metrics  # noqa: PLC0415
 
-    about, metrics = start.about, _metrics.Metrics(start.folder)
-    engine = RemoteEngine(start.socket, start.memory, start.facts, metrics.batch.observe)
-    service = _app.Service(engine, metrics, about.options, start.memory.fronts, start.number)
+    metrics = _metrics.Metrics(folder)
+    engine = RemoteEngine(to_owner, memory, facts, metrics.batch.observe)
+    service = _app.Service(engine, metrics, about.options, memory.fronts, number)
     app = _app.build_app(service, model=about.model, access=about.access)
 
     def before(server: Any) -> None:
@@ -405,14 +392,7 @@ def run_front(start: _Start) -> None:
 
     _app.run_server(app, about.sockets[0], log_requests=about.log_requests, processes=about.count, before=before)
     if engine.is_lost:  # the owner was killed
-        shutil.rmtree(start.folder, ignore_errors=True)
-
-
-class _Taken(NamedTuple):
-    """Shared memory that the owner granted."""
-
-    key: int
-    pixels: NDArray[np.uint8]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class RemoteEngine:
@@ -446,21 +426,22 @@ class RemoteEngine:
         """Wait, on a thread, until the owner grants memory."""
         key, answer = next(self._keys), Future[int]()
         self._loop.call_soon_threadsafe(self._ask, key, answer, "take", size, pixels)
-        return _Taken(key, self._memory.pixels(answer.result(), pixels))
+        return key, self._memory.pixels(answer.result(), pixels)
 
     def put(self, taken: Any, frame: ImageFrame) -> tuple[ImageFrame, tuple[int, tuple[int, ...]]]:
         """Copy the pixels of a frame to memory of the owner; return the frame, and what :meth:`detect` takes."""
         visible = frame.visible()
-        if visible.size > taken.pixels.size:
+        key, pixels = taken
+        if visible.size > pixels.size:
             raise ImageError("the image is damaged: it is larger than its header says")
-        shared = taken.pixels[: visible.size].reshape(visible.shape)
+        shared = pixels[: visible.size].reshape(visible.shape)
         np.copyto(shared, visible)
         shared.flags.writeable = False  # a drawing that is given up goes on when the place is another image's
-        return (frame if frame.alpha is not None else replace(frame, pixels=shared)), (taken.key, visible.shape)
+        return (frame if frame.alpha is not None else replace(frame, pixels=shared)), (key, visible.shape)
 
     def give(self, taken: Any) -> None:
         """Give memory back, from any thread."""
-        self._loop.call_soon_threadsafe(self._link.send, "give", taken.key)
+        self._loop.call_soon_threadsafe(self._link.send, "give", taken[0])
 
     async def detect(self, image: tuple[int, tuple[int, ...]], threshold: float | None) -> Detections:
         """Return the faces in an image; raise the error of its run."""

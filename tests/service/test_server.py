@@ -242,7 +242,7 @@ def test_fronts_share_the_detector_of_an_owner(monkeypatch: pytest.MonkeyPatch) 
 
     async def use(detector: SCRFDDetector) -> None:
         about = _processes.Fronts(2, [], ServiceOptions(max_pixels=1), "", None, log_requests=False)
-        owner = _processes._Owner(detector, about, 4 * 120 * 160 * 3)
+        owner = _processes.Owner(detector, about, 4 * 120 * 160 * 3)
         owner._arena = _processes.Arena(owner._memory, owner._limit)
         owner._publish()
         fronts, links = [], []
@@ -279,7 +279,7 @@ def test_fronts_share_the_detector_of_an_owner(monkeypatch: pytest.MonkeyPatch) 
         links[0].link._transport.abort()
         await turns()
         with pytest.raises(ClosedError):
-            await fronts[0].detect((taken.key, (3, 3)), None)
+            await fronts[0].detect((taken[0], (3, 3)), None)
         links[1].link._transport.abort()
         await turns()
         os.close(owner._file)

@@ -352,11 +352,12 @@ def test_extract_of_insightface_rest(client, detector) -> None:
 
 
 def test_log_has_one_json_line_a_request(client, monkeypatch) -> None:
-    from scrfd_trt.service._metrics import new_log_handler
+    from scrfd_trt.service._metrics import JsonLines
 
     logger, out = logging.getLogger("scrfd_trt.service"), StringIO()
-    monkeypatch.setattr("sys.stderr", out)
-    monkeypatch.setattr(logger, "handlers", [new_log_handler()])
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(JsonLines())
+    monkeypatch.setattr(logger, "handlers", [handler])
     monkeypatch.setattr(logger, "propagate", False)
     monkeypatch.setattr(logger, "level", logging.INFO)
     logger.manager._clear_cache()
