@@ -118,6 +118,36 @@ def test_click_leaves_face_visible_and_covers_it_again(open_page: Opener, size: 
     assert visible(page) == [False] * 3
 
 
+def test_large_changes_are_drawn_again(open_page: Opener) -> None:
+    page = open_page()
+    upload(page, PHOTO)
+    box = faces(page)[1]["box"]
+    covered = shown(page, box)
+    page.evaluate("() => studio.viewer.edit({ op: 'add', box: [0, 0, 640, 360] })")
+    assert len(faces(page)) == 4
+    page.evaluate("() => studio.viewer.edit({ op: 'uncover', faces: studio.viewer.faces.map(({ id }) => id) })")
+    assert visible(page) == [True] * 4
+    plain = SCENE[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])].mean((0, 1))[::-1]
+    assert np.abs(shown(page, box) - plain).max() < 4 < np.abs(covered - plain).max()
+
+
+def test_edits_reach_the_file_that_they_were_made_in(open_page: Opener) -> None:
+    page = open_page()
+    upload(page, PHOTO, ("second.png", png(SCENE[:, ::-1])))
+    faces(page)
+    found = page.evaluate("""async () => {
+      const [first, second] = studio.items, { viewer } = studio;
+      const edits = [0, 1].map((index) => viewer.edit({ op: "uncover", faces: [viewer.faces[index].id] }));
+      studio.show(second.id);
+      await Promise.all(edits);
+      const lists = await Promise.all([first, second].map(({ id }) => studio.api.get(`/api/items/${id}/faces`)));
+      return lists.map(({ faces }) => faces.map(({ covered }) => covered));
+    }""")
+    assert found == [[False, False, True], [True] * 3]
+    assert visible(page) == [False] * 3
+    assert page.evaluate("() => studio.viewer.picture.name") == "second.png"
+
+
 def test_keyboard_reaches_and_changes_every_face(open_page: Opener) -> None:
     page = open_page()
     upload(page, PHOTO, ("second.png", png(SCENE[:, ::-1])))

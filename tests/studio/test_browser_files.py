@@ -27,7 +27,7 @@ DROP = """([names, kind]) => {
   const event = kind === "paste"
     ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
     : new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true });
-  document.body.dispatchEvent(event);
+  document.elementFromPoint(9, 9).dispatchEvent(event);
   return event.defaultPrevented;
 }"""
 

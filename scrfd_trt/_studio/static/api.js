@@ -75,7 +75,8 @@ export class Api {
     events.addEventListener("open", () => on.connection("open"));
     events.addEventListener("error", () => {
       if (events.readyState !== EventSource.CLOSED) return on.connection("lost");
-      this.get("/api/items").then(() => setTimeout(() => this.listen(on), 1000), (error) => on.connection(error.status === 404 ? "ended" : "lost"));
+      const again = () => setTimeout(() => this.listen(on), 1000);
+      this.get("/api/items").then(again, (error) => { on.connection(error.status === 404 ? "ended" : "lost"); if (error.status !== 404) again(); });
     });
     return events;
   }

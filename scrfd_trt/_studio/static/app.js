@@ -11,10 +11,10 @@ const byId = (id) => document.getElementById(id);
 
 class App {
   constructor(api) {
-    Object.assign(this, { api, current: null, queue: [], uploading: 0, uploads: 0, clip: null, live: null, facesOf: null });
+    Object.assign(this, { api, current: null, queue: [], removed: new Set(), uploading: 0, uploads: 0, clip: null, live: null, facesOf: null });
     this.entries = new Map(); // by id: items of the server, and uploads that have none yet
     this.rows = new Map();
-    this.exports = new Exports(api, () => [...this.entries.values()].filter((item) => !item.local));
+    this.exports = new Exports(api, () => this.items);
     this.viewer = new Viewer(byId("viewport"), {
       tools: byId("tools"),
       list: byId("face-list"),
@@ -72,22 +72,24 @@ class App {
     }
     for (const button of document.querySelectorAll("[data-copy]")) {
       button.addEventListener("click", async () => {
-        await navigator.clipboard.writeText(byId(button.dataset.copy).textContent);
-        toast("Copied.");
+        const text = byId(button.dataset.copy);
+        getSelection().selectAllChildren(text);
+        if (await navigator.clipboard?.writeText(text.textContent).then(() => true, () => false) || document.execCommand("copy")) toast("Copied."); // no clipboard without HTTPS
       });
     }
-    let inside = 0; // elements that the dragged files are over
-    const veil = (shown) => { inside = shown ? inside : 0; byId("veil").hidden = !shown; };
+    const veil = (shown) => { byId("veil").hidden = !shown; };
     const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-    addEventListener("dragenter", (event) => { if (hasFiles(event)) { event.preventDefault(); inside += 1; veil(true); } });
+    addEventListener("dragenter", (event) => { if (hasFiles(event)) { event.preventDefault(); veil(!document.querySelector("dialog[open]")); } });
     addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
-    addEventListener("dragleave", (event) => { if (hasFiles(event) && --inside <= 0) veil(false); });
+    byId("veil").addEventListener("dragleave", () => veil(false)); // it covers the page
     addEventListener("drop", async (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
       veil(false);
-      const { files, others } = await dropped(event.dataTransfer);
-      this.add(files, others);
+      try {
+        const { files, others } = await dropped(event.dataTransfer);
+        this.add(files, others);
+      } catch (error) { toast(`What was dropped cannot be read: ${error.message}`, { error: true }); }
     });
     addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
@@ -97,7 +99,7 @@ class App {
       if (event.target.closest?.("input, select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "?" && event.target.closest("#stage, .strip")) byId("keys").showModal();
     });
-    addEventListener("beforeunload", (event) => { if (!this.exports.saved && this.entries.size) event.preventDefault(); });
+    addEventListener("beforeunload", (event) => { if (this.exports.unsaved.size) event.preventDefault(); });
     addEventListener("pagehide", () => this.api.end());
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
     this.api.listen({
@@ -112,7 +114,7 @@ class App {
     byId("lost").hidden = what === "open";
     this.over = what === "ended";
     if (!this.over) return;
-    this.exports.saved = true;
+    this.exports.end();
     byId("lost").textContent = "The studio has ended, or has closed this page. Load the page again to go on. ";
     const button = Object.assign(document.createElement("button"), { type: "button", className: "button", textContent: "Load again" });
     button.addEventListener("click", () => location.reload());
@@ -125,9 +127,11 @@ class App {
   }
 
   async #camera() {
+    if (this.live) return;
     this.#view("live");
     try {
       const { LiveView } = await import("./live.js");
+      if (this.live || document.body.dataset.view !== "live") return;
       this.live = new LiveView({ root: byId("live"), api: this.api, settings: this.settings.settings, onClose: () => this.#view(this.entries.size ? "review" : "start") });
     } catch (error) {
       this.#view(this.entries.size ? "review" : "start");
@@ -198,18 +202,24 @@ class App {
 
   /** Take the state of an item. */
   #take(item) {
+    if (this.removed.has(item.id)) return; // the event was on its way
     const before = this.entries.get(item.id);
     this.entries.set(item.id, item);
-    if (item.can_undo || item.reviewed) this.exports.saved &&= before?.version === item.version && before?.reviewed === item.reviewed;
+    if ((item.can_undo || item.reviewed) && (before?.version !== item.version || before?.reviewed !== item.reviewed)) this.exports.unsaved.add(item.id);
     this.#row(item);
   }
 
   async remove(id) {
     const item = this.entries.get(id);
     const next = this.neighbour(1, id) ?? this.neighbour(-1, id);
+    if (this.exports.unsaved.has(id) && !confirm(`Remove ${item.name}? What you changed in it is in no download.`)) return;
+    const focused = this.rows.get(id)?.contains(document.activeElement);
+    this.removed.add(id);
+    this.exports.unsaved.delete(id);
     this.entries.delete(id);
     this.rows.get(id)?.remove();
     this.rows.delete(id);
+    if (focused) this.rows.get(next?.id)?.querySelector(".thumb-open").focus();
     this.queue = this.queue.filter((entry) => entry.id !== id);
     item.stop?.abort();
     this.#summary();
@@ -267,6 +277,7 @@ class App {
     this.clip = null;
     this.facesOf = null;
     this.viewer.clear();
+    state(null);
     for (const [key, row] of this.rows) row.querySelector(".thumb-open").toggleAttribute("aria-current", key === id);
     this.rows.get(id)?.querySelector(".thumb-open").setAttribute("aria-current", "true");
     this.rows.get(id)?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -285,7 +296,7 @@ class App {
     byId("reviewed").disabled = item.state !== "ready";
     byId("reviewed").setAttribute("aria-pressed", Boolean(item.reviewed));
     byId("reviewed").querySelector(".label").textContent = item.reviewed ? "Reviewed" : "Looks right";
-    byId("download").disabled = item.state !== "ready";
+    byId("download").disabled = item.state !== "ready" || this.exports.busy;
     byId("previous-item").disabled = !this.neighbour(-1);
     byId("next-item").disabled = !this.neighbour(1);
     byId("notes").hidden = !item.notes.length;
@@ -313,13 +324,15 @@ class App {
 
   async #picture(item) {
     const { id, version, width, height, name } = item;
-    const url = ({ covered, side, box }) => this.api.url(`/api/items/${id}/picture`, { covered: covered ? 1 : 0, side, box: box?.join(","), version: covered ? this.entries.get(id)?.version : 0 });
+    const picture = { id, version, width, height, name };
+    picture.url = ({ covered, side, box }) => this.api.url(`/api/items/${id}/picture`, { covered: covered ? 1 : 0, side, box: box?.join(","), version: covered ? picture.version : 0 });
     this.viewer.setHistory(item);
     try {
-      await this.viewer.setPicture({ id, version, width, height, name, url });
+      await this.viewer.setPicture(picture);
+      await this.viewer.queue.idle(); // edits of the file that was shown before
       if (this.current !== id || this.facesOf === version) return;
       const { version: known, faces } = await this.api.get(`/api/items/${id}/faces`);
-      if (this.current !== id || this.viewer.queue.pending) return;
+      if (this.current !== id || this.viewer.queue.pending || known < this.facesOf) return;
       this.facesOf = known;
       this.viewer.setFaces(faces);
     } catch (error) {
@@ -333,12 +346,14 @@ class App {
     if (this.current === item.id && !this.clip) this.clip = new ClipView({ root: byId("clip"), people: byId("people"), viewer: this.viewer, api: this.api, item: this.item });
   }
 
-  async #edit(operation) {
+  #edit(operation) {
     if (this.clip) return this.clip.edit(operation);
     const { current } = this;
-    const answer = await this.api.post(`/api/items/${current}/edits`, operation);
-    if (this.current === current) this.facesOf = answer.version;
-    return answer;
+    return async () => {
+      const answer = await this.api.post(`/api/items/${current}/edits`, operation);
+      if (this.current === current) this.facesOf = answer.version;
+      return answer;
+    };
   }
 
   async #review() {

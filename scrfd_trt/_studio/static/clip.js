@@ -21,7 +21,7 @@ export class ClipView {
     if (item.state === "ready" && item.version !== this.version) {
       const { version } = item;
       this.version = version;
-      const data = await this.api.get(`${this.path}/timeline`).catch((error) => { toast(error.message, { error: true }); });
+      const data = await this.api.get(`${this.path}/timeline`).catch((error) => { this.version = -1; toast(error.message, { error: true }); });
       if (!data || this.gone || data.version < this.version) return;
       this.#take(data, item);
       this.#show(true);
@@ -43,11 +43,16 @@ export class ClipView {
     for (const place of [this.root, this.people]) place.replaceChildren();
   }
 
-  /** Apply an edit of the viewer or the timeline; return what the viewer shows then. Throws an Error with a plain line. */
-  async edit(operation) {
+  /** Return a function that applies an edit of the viewer or the timeline to this moment, and returns what the viewer shows then. */
+  edit(operation) {
+    const { t } = this;
+    return () => this.#edit(operation, t);
+  }
+
+  async #edit(operation, t) {
     if (!this.data) throw new Error("The faces of this clip are not known yet.");
     const before = new Set(this.data.covers.map(({ id }) => id));
-    const edit = clipEdit(operation, this.t, this.data.covers, this.timeline.active);
+    const edit = clipEdit(operation, t, this.data.covers, this.timeline.active);
     if (!edit) {
       announce("A drawn face is always covered. Delete it if nothing is to be covered here.");
       return { version: this.version, faces: this.faces, patches: [], can_undo: this.item.can_undo, can_redo: this.item.can_redo };
@@ -257,13 +262,14 @@ export class ClipView {
   #begin() { this.origin = performance.now() - this.t * 1000; }
 
   async #run() {
-    const { times } = this.data;
+    const { times, duration } = this.data;
+    const run = this.run = {}; // ends the one before
     let last = null;
-    while (this.playing && !this.gone) {
+    while (this.playing && !this.gone && this.run === run) {
       const t = (performance.now() - this.origin) / 1000;
       const now = times[frameAt(times, t)];
       if (now !== last) { this.t = last = now; this.moment = -1; this.#words(); await this.#load(now); }
-      if (t >= this.data.duration) { this.#pause(); this.seek(times.at(-1)); return; }
+      if (t >= duration) { this.#pause(); this.seek(times.at(-1)); return; }
       await new Promise((next) => setTimeout(next, 8));
     }
   }

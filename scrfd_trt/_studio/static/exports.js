@@ -1,34 +1,31 @@
 /** Results: downloads, and the export of several files as a zip or into a folder. */
-import { announce, toast } from "./ui.js";
-import { count, exportText, freeName, nameOf } from "./files.js";
+import { make, toast } from "./ui.js";
+import { count, exportText, exportable, freeName, nameOf } from "./files.js";
 
 const byId = (id) => document.getElementById(id);
 
 export class Exports {
   #waiting = new Map(); // by job: what to do with its events
   #latest = null; // the last event, which may come before its job is known
-  #running = null;
+  #running = null; // the job that can be cancelled
+  #cancelled = false;
 
   constructor(api, items) {
-    Object.assign(this, { api, items });
+    Object.assign(this, { api, items, busy: false, unsaved: new Set() }); // unsaved: files with changes that are in no download
     byId("export").addEventListener("click", () => this.open());
     byId("export-zip").addEventListener("click", () => this.#run(() => this.#zip()));
     byId("export-folder").addEventListener("click", () => this.#run(() => this.#folder()));
-    byId("export-folder").hidden = !window.showDirectoryPicker;
-    byId("export-cancel").addEventListener("click", () => this.#running?.cancel());
-    this.saved = true; // whether all changes are in a download
+    byId("export-cancel").addEventListener("click", () => this.#cancel());
+    this.#buttons();
   }
 
   open() {
-    byId("toasts").replaceChildren(); // they would lie under the dialog
-    const usable = this.items().filter((item) => item.state !== "failed");
+    byId("toasts").replaceChildren(); // of what was done before
+    const items = exportable(this.items());
     byId("export-text").textContent = exportText(this.items());
-    byId("export-zip").querySelector(".label").textContent = usable.length > 1 ? "Download a zip" : "Download";
-    byId("export-list").replaceChildren(...usable.map((item) => {
-      const row = document.createElement("li");
-      row.textContent = `${item.name}${item.reviewed ? "" : " (not reviewed)"}`;
-      return row;
-    }));
+    byId("export-zip").querySelector(".label").textContent = items.length > 1 ? "Download a zip" : "Download";
+    byId("export-list").replaceChildren(...items.map((item) => make("li", {}, `${item.name}${item.reviewed ? "" : " (not reviewed)"}`)));
+    this.#buttons();
     byId("export-dialog").showModal();
   }
 
@@ -41,57 +38,74 @@ export class Exports {
     this.#waiting.delete(job.id);
   }
 
+  /** The session has ended: nothing follows, and nothing can be saved. */
+  end() {
+    for (const id of this.#waiting.keys()) this.job({ id, state: "failed", text: "The studio has ended." });
+    this.unsaved.clear();
+  }
+
   /** Download the result of one file. */
   async one(item, button) {
-    button.disabled = true;
     const label = button.querySelector(".label");
     const before = label.textContent;
+    this.busy = button.disabled = true;
+    this.#cancelled = false;
     try {
-      const job = await this.#start([item.id], false, ({ done, total }) => { label.textContent = `${Math.round((100 * done) / total)} %`; });
-      this.#fetch(job);
+      this.#fetch(await this.#start([item], false, ({ done, total }) => { label.textContent = `${Math.round((100 * done) / total)} %`; }));
     } catch (error) { toast(error.message, { error: true }); }
     label.textContent = before;
-    button.disabled = false;
+    this.busy = button.disabled = false;
   }
 
   /** Begin an export; return the job once it is done. */
   async #start(items, faces, step) {
-    const { job: id } = await this.api.post("/api/exports", { items, faces_files: faces });
-    this.#running = { cancel: () => this.api.delete(`/api/exports/${id}`) };
+    if (this.#cancelled) throw new DOMException("Cancelled.", "AbortError");
+    const { job: id } = await this.api.post("/api/exports", { items: items.map((item) => item.id), faces_files: faces });
+    this.#running = id;
+    if (this.#cancelled) this.#cancel();
     const job = await new Promise((end) => {
       this.#waiting.set(id, { step, end });
       if (this.#latest?.id === id) this.job(this.#latest);
     });
     this.#running = null;
+    if (job.state === "cancelled") throw new DOMException(job.text, "AbortError");
     if (job.state !== "done") throw new Error(job.text || "The export failed.");
     if (job.text) toast(job.text, { error: true });
+    for (const item of items) this.unsaved.delete(item.id);
     return job;
   }
 
-  #fetch(job) {
-    const link = document.createElement("a");
-    link.href = job.download;
-    link.download = "";
-    link.click();
-    this.saved = true;
+  #cancel() {
+    this.#cancelled = true;
+    if (this.#running) this.api.delete(`/api/exports/${this.#running}`).catch(() => {}); // lost connections are shown above
+  }
+
+  #fetch(job) { make("a", { href: job.download, download: "" }).click(); }
+
+  #buttons() {
+    const some = exportable(this.items()).length > 0;
+    byId("export-progress").hidden = byId("export-cancel").hidden = !this.busy;
+    byId("export-zip").hidden = this.busy;
+    byId("export-folder").hidden = this.busy || !window.showDirectoryPicker;
+    byId("export-zip").disabled = byId("export-folder").disabled = !some;
+    byId("export-faces").disabled = this.busy;
   }
 
   async #run(task) {
-    const busy = (on) => {
-      byId("export-progress").hidden = byId("export-cancel").hidden = !on;
-      byId("export-zip").hidden = on;
-      byId("export-folder").hidden = on || !window.showDirectoryPicker;
-      byId("export-faces").disabled = on;
-    };
-    busy(true);
+    this.busy = true;
+    this.#cancelled = false;
+    this.#buttons();
     this.#show(0, 1, "Preparing");
     try {
       const text = await task();
-      if (text) { byId("export-dialog").close(); toast(text); announce(text); }
+      byId("export-dialog").close();
+      toast(text);
     } catch (error) {
       if (error.name !== "AbortError") toast(error.message, { error: true });
+      else if (this.#cancelled) toast(error.message);
     }
-    busy(false);
+    this.busy = false;
+    this.#buttons();
   }
 
   #show(done, total, text) {
@@ -100,23 +114,29 @@ export class Exports {
   }
 
   async #zip() {
-    const ids = this.items().filter((item) => item.state !== "failed" && item.id).map((item) => item.id);
-    const job = await this.#start(ids, byId("export-faces").checked, ({ done, total, text }) => this.#show(done, total, text));
-    this.#fetch(job);
-    return `${count(ids.length, "file")} exported.`;
+    const items = exportable(this.items());
+    this.#fetch(await this.#start(items, byId("export-faces").checked, ({ done, total, text }) => this.#show(done, total, text)));
+    return `${count(items.length, "file")} exported.`;
   }
 
   /** Write one result after the other into a folder that the person chooses. */
   async #folder() {
     const folder = await window.showDirectoryPicker({ id: "studio", mode: "readwrite" });
-    const items = this.items().filter((item) => item.state !== "failed");
+    const items = exportable(this.items());
     const faces = byId("export-faces").checked;
+    const failed = [];
     for (const [number, item] of items.entries()) {
-      const job = await this.#start([item.id], false, ({ done, text }) => this.#show(number + done, items.length, text));
-      await this.#save(folder, job.download);
-      if (faces) await this.#save(folder, this.api.url(`/api/items/${item.id}/faces_file`));
+      try {
+        const job = await this.#start([item], false, ({ done, text }) => this.#show(number + done, items.length, text));
+        await this.#save(folder, job.download);
+        if (faces) await this.#save(folder, this.api.url(`/api/items/${item.id}/faces_file`));
+      } catch (error) {
+        if (error.name === "AbortError") throw new DOMException(`Cancelled; ${number - failed.length} of ${count(items.length, "file")} are in ${folder.name}.`, "AbortError");
+        failed.push(error.message);
+        if (failed.length > 4) break;
+      }
     }
-    this.saved = true;
+    if (failed.length) throw new Error(`${count(failed.length, "file")} ${failed.length === 1 ? "is" : "are"} missing in ${folder.name}: ${failed.join("; ")}`);
     return `${count(items.length, "file")} saved into ${folder.name}.`;
   }
 

@@ -78,13 +78,19 @@ export function nextToReview(items, id) {
 }
 
 /** Return what to know before an export. */
-export function exportText(items) {
-  const usable = items.filter((item) => item.state !== "failed");
+export function exportText(all) {
+  const uploading = all.filter((item) => item.local && item.state !== "failed").length;
+  const usable = exportable(all);
+  if (!usable.length) return "There is no file to export.";
   const [waiting, open] = [usable.filter((item) => item.state !== "ready").length, usable.filter((item) => !item.reviewed).length];
   const parts = [open ? `${open} of ${count(usable.length, "file")} ${open === 1 ? "is" : "are"} not reviewed.` : `${usable.length === 1 ? "The file is" : "All files are"} reviewed.`];
   if (waiting) parts.push(`The export waits for ${count(waiting, "file")} in which faces are still searched.`);
+  if (uploading) parts.push(`${count(uploading, "file")} ${uploading === 1 ? "is" : "are"} still uploaded, and not in this export.`);
   return parts.join(" ");
 }
+
+/** Return the files that an export writes. */
+export const exportable = (items) => items.filter((item) => !item.local && item.state !== "failed");
 
 /** Return a name that a folder does not hold: photo.jpg, photo_2.jpg, … */
 export async function freeName(folder, name) {

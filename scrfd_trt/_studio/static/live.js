@@ -87,6 +87,7 @@ export class LiveView {
     this.gone = true;
     this.stop();
     clearInterval(this.counting);
+    clearTimeout(this.next);
     this.root.replaceChildren();
   }
 
@@ -129,7 +130,7 @@ export class LiveView {
     if (typeof data === "string") { // why the frame or the settings are refused
       this.canvas.hidden = true; // a covered picture must not seem to go on
       this.#say(JSON.parse(data).error, true);
-      setTimeout(() => this.#send(), 500);
+      this.#again(500);
       return;
     }
     const frame = await createImageBitmap(data);
@@ -141,6 +142,12 @@ export class LiveView {
     this.canvas.hidden = false;
     this.message.hidden = true;
     this.frames += 1;
-    this.#send();
+    this.#again(0);
+  }
+
+  /** Send another frame after some milliseconds; one frame is on its way at a time. */
+  #again(delay) {
+    clearTimeout(this.next);
+    this.next = setTimeout(() => this.#send(), delay);
   }
 }

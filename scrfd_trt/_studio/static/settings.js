@@ -191,13 +191,15 @@ export class Settings {
     const problem = make("p", { class: "problem", role: "alert", hidden: true });
     const change = async (next, delay = 0) => {
       const options = withOption(layer.options, option, next);
+      const asked = field.asked = {};
       let refused = null;
       if (how.kind !== "slider") refused = await this.hooks.check(layer.name, options).then((answer) => answer?.error ?? null, (error) => error.message);
+      if (field.asked !== asked) return; // another value was chosen meanwhile
       problem.hidden = !refused;
       problem.textContent = refused ?? "";
       for (const input of field.querySelectorAll("input")) input.setAttribute("aria-invalid", Boolean(refused));
       if (refused) return;
-      layer.options = options;
+      layer.options = withOption(layer.options, option, next);
       this.#changed(delay);
     };
     const parts = FIELDS[how.kind]({ id, option, value, how, change, settings: this });

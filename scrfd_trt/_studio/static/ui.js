@@ -34,11 +34,13 @@ export function announce(text) {
 /** Show a message for some seconds; errors stay until they are closed. */
 export function toast(text, { error = false, action = null } = {}) {
   const close = () => message.remove();
-  const message = make("div", { class: error ? "toast error" : "toast", role: error ? "alert" : "status" }, make("span", {}, text));
+  const message = make("div", { class: error ? "toast error" : "toast", role: error && "alert" }, make("span", {}, text));
   if (action) message.append(make("button", { class: "button quiet", type: "button", on: { click: () => { close(); action.run(); } } }, action.label));
   message.append(make("button", { class: "icon-button", type: "button", "aria-label": "Close", on: { click: close } }, icon("close")));
+  (document.querySelector("dialog[open]") ?? document.body).append(byId("toasts")); // what is beside an open dialog cannot be reached
   const same = [...byId("toasts").children].find((other) => other.firstChild.textContent === text);
   if (same) same.remove();
+  if (!error) announce(text);
   byId("toasts").append(message);
   if (!error) setTimeout(close, action ? 8000 : 4000);
   return close;
@@ -50,13 +52,17 @@ export function state(shown) {
   place.hidden = !shown;
   if (!shown) return place.replaceChildren();
   const { kind, title, text = "", progress, action } = shown;
+  const key = [kind, title, text, progress === undefined].join("\n");
+  const bar = place.querySelector("progress");
+  if (place.firstChild && place.dataset.key === key) { if (bar) bar.value = progress; return undefined; } // not said twice
+  place.dataset.key = key;
   const words = make("div", {}, make("strong", {}, title), make("span", { class: "muted" }, text));
   if (progress !== undefined && kind !== "failed") words.append(make("progress", { class: "progress", max: 1, value: progress, "aria-label": title }));
   const button = action && make("button", { class: "button", type: "button", on: { click: action.run } }, action.label);
   const sign = kind === "failed" ? icon("warning") : kind === "none" ? icon("box") : make("span", { class: "spinner" });
   place.dataset.kind = kind;
   place.setAttribute("role", kind === "failed" ? "alert" : "status");
-  place.replaceChildren(sign, words, ...(button ? [button] : []));
+  return place.replaceChildren(sign, words, ...(button ? [button] : []));
 }
 
 /** Make the tabs of a panel work, by mouse and by arrow keys. */
@@ -85,6 +91,7 @@ export function tabs(panel) {
 /** Buttons with `data-close` and clicks beside a dialog close it. */
 export function dialogs() {
   for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("close", () => document.body.append(byId("toasts")));
     dialog.addEventListener("click", (event) => { if (event.target === dialog || event.target.closest("[data-close]")) dialog.close(); });
   }
 }

@@ -5,9 +5,11 @@
  *   await viewer.setPicture({ id, version, width, height, name, url: ({ covered, side, box }) => string | null })
  *   viewer.setFaces([{ id, box: [x1, y1, x2, y2], score, origin, covered, doubtful, label }])
  *
- * All boxes are in pixels of the picture. `onEdit(operation)` sends one operation at a time to the server and returns
- * its answer `{ version, faces, patches, can_undo, can_redo }`, which the viewer applies; null: nothing is applied.
+ * All boxes are in pixels of the picture. `onEdit(operation)` returns a function that sends the operation to the server,
+ * for what is shown now, and returns the answer `{ version, faces, patches, redraw, can_undo, can_redo }`, which the viewer
+ * applies; null: nothing is applied. Operations are sent one after the other.
  */
+import { reason } from "./api.js";
 import { announce, icon, make, toast } from "./ui.js";
 
 const HANDLES = { nw: [0, 0], n: [0.5, 0], ne: [1, 0], e: [1, 0.5], se: [1, 1], s: [0.5, 1], sw: [0, 1], w: [0, 0.5] };
@@ -154,7 +156,10 @@ const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 async function loaded(url) {
   const image = new Image();
   image.src = url;
-  await image.decode();
+  await image.decode().catch(async () => {
+    const answer = await fetch(url).catch(() => null); // says why
+    throw new Error(answer && !answer.ok ? reason(await answer.text(), answer.status) : "The picture cannot be loaded.");
+  });
   return image;
 }
 
@@ -192,8 +197,10 @@ export class Viewer {
   /** Show a picture; ends when it is drawn. The zoom and the selection stay if `id` is the same. */
   async setPicture(picture) {
     const same = this.picture?.id === picture.id;
-    if (same) await this.queue.idle();
-    if (same && this.after && this.picture.version >= picture.version) return;
+    if (same) {
+      await this.queue.idle();
+      if (this.picture?.id !== picture.id || (this.after && this.picture.version >= picture.version)) return;
+    }
     const replaced = !same || this.picture.width !== picture.width || this.picture.height !== picture.height;
     this.picture = picture;
     if (replaced) {
@@ -204,23 +211,42 @@ export class Viewer {
       this.#fit();
     }
     this.#name();
-    const { width, height } = this.element.getBoundingClientRect();
-    const side = Math.min(Math.max(picture.width, picture.height), 4096, Math.ceil(Math.max(width, height, 640) * this.#ratio / 128) * 128);
-    const current = () => this.picture === picture;
-    const after = await loaded(picture.url({ covered: true, side })).catch((error) => { picture.version = -1; throw error; });
-    if (!current()) return;
+    if (!(await this.#loadAfter())) return;
     if (document.activeElement === document.body) this.canvas.focus({ preventScroll: true }); // for the keyboard
-    this.after = canvasOf(after);
+    if (!this.before) this.#loadBefore();
+  }
+
+  /** Load the covered picture, again if an edit changes it meanwhile; return whether it is still the one to show. */
+  async #loadAfter() {
+    const { picture } = this;
+    let image, version;
+    do {
+      version = picture.version;
+      image = await loaded(picture.url({ covered: true, side: this.#side })).catch((error) => { picture.version = -1; throw error; });
+      if (this.picture !== picture) return false;
+    } while (picture.version !== version);
+    this.after = canvasOf(image);
     this.detail = null;
     this.#refine();
     this.#paint();
-    if (this.before) return;
-    this.#loadBefore(picture.url({ covered: false, side }), current);
+    return true;
   }
 
-  /** Show any image source for the same picture at once, such as a frame that is played. */
+  async #loadBefore() {
+    const { picture } = this;
+    const url = picture.url({ covered: false, side: this.#side });
+    const image = url && (await loaded(url).catch(() => null));
+    if (!image || this.picture !== picture) return;
+    this.before = image;
+    this.#fillList();
+    this.#paint();
+  }
+
+  /** Show any image source for the same picture at once, such as a frame that is played; the one before is closed. */
   setFrame(source, { covered = true } = {}) {
-    this[covered ? "after" : "before"] = source;
+    const which = covered ? "after" : "before";
+    if (this[which] !== source) this[which]?.close?.();
+    this[which] = source;
     this.detail = null;
     this.#paint();
   }
@@ -235,8 +261,10 @@ export class Viewer {
   }
 
   /** Draw the parts of the covered picture that an edit changed. */
-  async applyPatches(patches) {
+  async #patch(patches) {
+    const { picture } = this;
     const images = await Promise.all(patches.map((patch) => loaded(patch.image)));
+    if (this.picture !== picture) return;
     patches.forEach(({ box: [x1, y1, x2, y2] }, index) => {
       for (const [canvas, [left, top, right]] of [[this.after, [0, 0, this.picture.width]], [this.detail?.after, this.detail?.box ?? []]]) {
         if (!canvas?.getContext) continue;
@@ -255,6 +283,7 @@ export class Viewer {
 
   /** Forget the picture. */
   clear() {
+    for (const image of [this.after, this.before]) image?.close?.();
     this.picture = this.after = this.before = this.detail = null;
     this.compare = null;
     this.draw = false;
@@ -297,25 +326,31 @@ export class Viewer {
 
   /** Send an operation; its effect on the boxes is shown at once. */
   async edit(operation) {
-    if (!this.picture || !this.enabled) return;
-    const { picture, faces: before } = this;
+    if (!this.picture || !this.enabled || operation.face === "new") return;
+    const { picture: { id }, faces: before } = this;
+    const send = this.onEdit(operation);
     this.faces = expected(before, operation);
     this.#fillList();
     this.#placeChip();
     this.#paint();
     try {
-      const answer = await this.queue.run(() => this.onEdit(operation));
-      if (this.picture?.id !== picture.id || !answer) return;
-      this.picture.version = answer.version;
-      if (this.queue.pending) this.truth = answer.faces;
-      else this.setFaces(answer.faces);
-      this.setHistory(answer);
-      await this.applyPatches(answer.patches ?? []);
+      const answer = await this.queue.run(async () => {
+        const found = await send();
+        if (!found || this.picture?.id !== id) return null;
+        this.picture.version = found.version;
+        this.truth = found.faces;
+        this.setHistory(found);
+        if (found.redraw) await this.#loadAfter();
+        else await this.#patch(found.patches);
+        return found;
+      });
+      if (!answer || this.picture?.id !== id) return;
+      if (!this.queue.pending) this.setFaces(answer.faces);
       const added = answer.faces.find((face) => !before.some((other) => other.id === face.id));
       if (operation.op === "add" && added) this.select(added.id);
       announce(sentence(`${{ undo: "undone: ", redo: "redone: ", reset: "reset: " }[operation.op] ?? ""}${changes(before, answer.faces, (face) => this.nameOf(face))}`));
     } catch (error) {
-      if (this.picture?.id === picture.id) this.setFaces(this.truth);
+      if (this.picture?.id === id) this.setFaces(this.truth);
       toast(error.message, { error: true });
     }
   }
@@ -344,6 +379,11 @@ export class Viewer {
 
   // The view
 
+  /** The longest side in pixels in which the picture is loaded. */
+  get #side() {
+    const { width, height } = this.element.getBoundingClientRect();
+    return Math.min(Math.max(this.picture.width, this.picture.height), 4096, Math.ceil(Math.max(width, height, 640) * this.#ratio / 128) * 128);
+  }
   get #ratio() { return window.devicePixelRatio || 1; }
   get #limits() {
     const whole = fit(this.element.clientWidth, this.element.clientHeight, this.picture).scale;
@@ -388,18 +428,11 @@ export class Viewer {
       if (!after) return;
       const { version } = picture;
       const images = await Promise.all([loaded(after), before && loaded(before)]).catch(() => null);
-      if (!images || this.picture !== picture || picture.version !== version) return;
+      if (!images || this.picture !== picture) return;
+      if (picture.version !== version) return this.#refine(); // an edit has changed it meanwhile
       this.detail = { box, after: canvasOf(images[0]), before: images[1] };
       this.#paint();
     }, 140);
-  }
-
-  async #loadBefore(url, current) {
-    const image = url && (await loaded(url).catch(() => null));
-    if (!image || !current()) return;
-    this.before = image;
-    this.#fillList();
-    this.#paint();
   }
 
   #paint() { this.painting ??= requestAnimationFrame(() => { this.painting = null; this.#draw(); }); }
