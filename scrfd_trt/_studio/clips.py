@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scrfd_trt._image_files.frames import MILLION
 from scrfd_trt._looks import Looks, gflops
 from scrfd_trt._nms import pairwise_iou
-from scrfd_trt._options import reason
+from scrfd_trt._studio.items import History, Item, Operation, Progress
 from scrfd_trt._studio.photos import draw_sample, drawn_sample
 from scrfd_trt._studio.settings import Settings
 from scrfd_trt._studio.snippets import command, draw_lines, open_detector, wrap_command
@@ -41,6 +40,7 @@ Image = NDArray[np.uint8]
 SIDE, QUALITY = 960, 80  # longest side in pixels of the small pictures of frames
 STORED_BYTES, FIRST_BYTES = 192 << 20, 24 << 20
 """Of the small pictures of a clip, and of those that are stored at any rate; in long clips, some frames have none."""
+COUNTED_BYTES = 4 << 20  # between two counts of what a page holds
 CLIPS_UNAVAILABLE = 'clips require packages that are not installed: pip install "scrfd-trt[video]"'
 OUTPUT_SUFFIXES = {".mov": ".mov", ".webm": ".mkv", ".mkv": ".mkv", ".avi": ".mkv"}
 """Containers that take H.264 and the clip's own audio; MP4 for all others."""
@@ -48,32 +48,9 @@ TOLERANCE = 2e-3  # seconds by which a time that the page names may be earlier t
 FACE_BYTES = 300
 SAME_FACE = 0.3  # overlap from which two boxes in a frame may be of one person
 REPORT_SECONDS = 0.2  # between two reports of progress
-MAX_UNDO, MAX_COVERS = 200, 500
+MAX_COVERS = 500
 MAX_LONGER = 10  # frames by which a track of another search may be longer than the one that stays visible
 AROUND = 0.45  # shown around a face, as a share of its longer side
-
-
-class Place(BaseModel):
-    """Where a missing face is at a time."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    t: float = Field(ge=0)
-    box: tuple[float, float, float, float]
-
-
-class Operation(BaseModel):
-    """An edit as the page sends it; each kind uses some of the fields."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    op: str
-    tracks: list[int] = Field([], max_length=10_000)
-    visible: bool = False
-    track: int = 0
-    t: float = 0.0
-    cover: int = 0
-    places: list[Place] = Field([], max_length=1000)
 
 
 class Proxies:
@@ -86,12 +63,13 @@ class Proxies:
         self._places: list[tuple[int, int]] = []  # offset and size
         self._times: list[float] = []
         self.numbers: list[int] = []  # frames that are stored
+        self.is_full = False
         self.size = 0
 
     def add(self, frame: Frame) -> None:
         """Store a frame, unless it is stored already, or the pictures take more than their share."""
         allowed = STORED_BYTES * (frame.number / self._total if self._total else 1.0)
-        if (self.numbers and frame.number <= self.numbers[-1]) or self.size > FIRST_BYTES + allowed:
+        if self.numbers and (self.is_full or frame.number <= self.numbers[-1] or self.size > FIRST_BYTES + allowed):
             return
         content = jpeg(frame.image, SIDE, QUALITY)
         with self._lock:
@@ -138,7 +116,7 @@ class Faces:
 
     def __init__(self, header: Header, frames: Iterable[FrameFaces]) -> None:
         self._frames = list(frames)
-        self._header = header
+        self.header = header
         self.times = [frame.pts_seconds for frame in self._frames]
         self.starts = np.cumsum([0, *(len(frame) for frame in self._frames)])
         none = FrameFaces(0, 0.0)
@@ -147,57 +125,42 @@ class Faces:
             for name in ("track_ids", "boxes", "scores", "origins")
         )
         self._numbers = np.repeat(np.arange(len(self._frames)), np.diff(self.starts))  # of the frames
-        self._edits = self._first = Edits(tracks, frozenset(header.dropped))
-        self._done: list[Edits] = []
-        self._undone: list[Edits] = []
+        self.history = History(Edits(tracks, frozenset(header.dropped)))
         self._next_cover = 1
 
     @property
-    def can_undo(self) -> bool:
-        return bool(self._done)
-
-    @property
-    def can_redo(self) -> bool:
-        return bool(self._undone)
-
-    @property
     def edits(self) -> Edits:
-        return self._edits
-
-    @property
-    def is_edited(self) -> bool:
-        return self._edits is not self._first
+        return self.history.now
 
     @property
     def nbytes(self) -> int:
         """About the bytes in memory."""
         return len(self._numbers) * FACE_BYTES
 
-    @property
-    def header(self) -> Header:
-        """The first line of the faces file."""
-        now = self._edits
+    def header_of(self, now: Edits) -> Header:
         covers = tuple(now.covers.values())
         more = {"dropped": tuple(sorted(now.dropped)), "visible": tuple(sorted(now.visible)), "covers": covers}
-        return self._header.model_copy(update=more)
+        return self.header.model_copy(update=more)
 
-    def frame(self, number: int) -> FrameFaces:
+    def write(self, path: Path, name: str, now: Edits) -> None:
+        """Write the faces file with edits, of a video with a name."""
+        frames = (self.frame(number, now) for number in range(len(self._frames)))
+        write_faces(path, self.header_of(now).model_copy(update={"video": name}), frames)
+
+    def frame(self, number: int, edits: Edits | None = None) -> FrameFaces:
         """Return all faces of a frame, with their edited tracks."""
-        tracks = self._edits.tracks[self.starts[number] : self.starts[number + 1]]
+        tracks = (edits or self.edits).tracks[self.starts[number] : self.starts[number + 1]]
         return replace(self._frames[number], track_ids=tracks)
-
-    def frames(self) -> Iterator[FrameFaces]:
-        return map(self.frame, range(len(self._frames)))
 
     def covered(self, number: int) -> FrameFaces:
         """Return the faces of a frame that are covered."""
-        frame, now = self.frame(number), self._edits
+        frame, now = self.frame(number), self.edits
         hidden = ~np.isin(frame.track_ids, [*now.visible, *now.dropped])
         return add_covers(frame[hidden], now.covers.values())
 
     def shown(self, number: int) -> list[dict[str, Any]]:
         """Return all faces of a frame as the page gets them."""
-        frame, now = self.frame(number), self._edits
+        frame, now = self.frame(number), self.edits
         faces = [
             {
                 "track": face.track,
@@ -217,30 +180,19 @@ class Faces:
 
     def edit(self, operation: Operation) -> None:
         """Apply an edit; raise OptionError if it is not possible."""
-        kind = operation.op
-        if kind in ("undo", "redo"):
-            taken, given = (self._done, self._undone) if kind == "undo" else (self._undone, self._done)
-            if not taken:
-                raise OptionError(f"there is nothing to {kind}")
-            given.append(self._edits)
-            self._edits = taken.pop()
-            return
-        changes: dict[str, Callable[[Operation], Edits]] = {
-            "visible": self._set_visible,
-            "merge": self._merge,
-            "split": self._split,
-            **dict.fromkeys(("add", "move", "remove"), self._change_covers),
-            "reset": lambda _: self._first,
-        }
-        if kind not in changes:
-            raise OptionError(f"there is no edit {kind[:40]!r}")
-        edited = changes[kind](operation)
-        self._done = [*self._done[1 - MAX_UNDO :], self._edits]
-        self._edits, self._undone = edited, []
+        self.history.apply(
+            operation,
+            {
+                "visible": self._set_visible,
+                "merge": self._merge,
+                "split": self._split,
+                **dict.fromkeys(("add", "move", "remove"), self._change_covers),
+            },
+        )
 
     def _known(self, tracks: Iterable[int], least: int) -> list[int]:
         chosen = list(dict.fromkeys(tracks))
-        known = set(np.unique(self._edits.tracks).tolist())
+        known = set(np.unique(self.edits.tracks).tolist())
         if missing := [track for track in chosen if track not in known]:
             raise OptionError(f"there is no track {missing[0]}")
         if len(chosen) < least:
@@ -248,14 +200,14 @@ class Faces:
         return chosen
 
     def _set_visible(self, operation: Operation) -> Edits:
-        now, chosen = self._edits, frozenset(self._known(operation.tracks, 1))
+        now, chosen = self.edits, frozenset(self._known(operation.tracks, 1))
         if not operation.visible:
             return replace(now, visible=now.visible - chosen, dropped=now.dropped - chosen)
-        dropped = chosen & self._first.dropped
+        dropped = chosen & self.history.first.dropped
         return replace(now, visible=now.visible | (chosen - dropped), dropped=now.dropped | dropped)
 
     def _merge(self, operation: Operation) -> Edits:
-        now, chosen = self._edits, self._known(operation.tracks, 2)
+        now, chosen = self.edits, self._known(operation.tracks, 2)
         is_own = np.isin(now.tracks, chosen) & (self._origins == "detected")
         for number in np.flatnonzero(np.bincount(self._numbers[is_own]) > 1):
             rows = np.flatnonzero(is_own & (self._numbers == number))
@@ -275,7 +227,7 @@ class Faces:
         )
 
     def _split(self, operation: Operation) -> Edits:
-        now, (track,) = self._edits, self._known([operation.track], 1)
+        now, (track,) = self.edits, self._known([operation.track], 1)
         first = bisect_right(self.times, operation.t - TOLERANCE)  # the frame at this time, or the next one
         is_own = now.tracks == track
         is_later = is_own & (self._numbers >= first)
@@ -294,11 +246,11 @@ class Faces:
             ((seconds, box),) = places.items()
             places = {max(0.0, seconds - SLACK / 10): box, seconds + SLACK / 10: box}
         cover = Cover(boxes=tuple(places.values()), pts_seconds=tuple(places))
-        check_covers([cover], self._header.size)
+        check_covers([cover], self.header.size)
         return cover
 
     def _change_covers(self, operation: Operation) -> Edits:
-        covers, key, op = dict(self._edits.covers), operation.cover, operation.op
+        covers, key, op = dict(self.edits.covers), operation.cover, operation.op
         if op == "add":
             key = self._next_cover
             if len(covers) >= MAX_COVERS:
@@ -310,27 +262,28 @@ class Faces:
         else:
             covers[key] = self._cover(operation)
         self._next_cover += op == "add"
-        return replace(self._edits, covers=covers)
+        return replace(self.edits, covers=covers)
 
     def adopt(self, before: Faces) -> None:
         """Take over the covers by hand of another search, and what its visible tracks show."""
         visible: set[int] = set()
-        for track in before._edits.visible:
-            row, seen = before._best_row(track), before._numbers[before._edits.tracks == track]
+        for track in before.edits.visible:
+            row, seen = before._best_row(track), before._numbers[before.edits.tracks == track]
             frame = self.frame(max(bisect_right(self.times, before.times[before._numbers[row]] + TOLERANCE) - 1, 0))
             for face in frame[pairwise_iou(before._boxes[row][None], frame.boxes)[0] > SAME_FACE]:
-                own = self._numbers[self._edits.tracks == face.track]
+                own = self._numbers[self.edits.tracks == face.track]
                 if (
                     own.min() >= seen.min() - MAX_LONGER and own.max() <= seen.max() + MAX_LONGER
                 ):  # not merged with others
                     visible.add(face.track)
-        covers, self._next_cover = before._edits.covers, before._next_cover
+        covers, self._next_cover = before.edits.covers, before._next_cover
         if visible or covers:
-            self._edits = replace(self._first, visible=frozenset(visible), covers=covers)
+            first = self.history.first
+            self.history = History(first, replace(first, visible=frozenset(visible), covers=covers))
 
     def _best_row(self, track: int) -> int:
         """Return the row of a track's best face: high score, large, and detected."""
-        rows = np.flatnonzero(self._edits.tracks == track)
+        rows = np.flatnonzero(self.edits.tracks == track)
         sides = np.maximum(self._boxes[rows, 2:] - self._boxes[rows, :2], 0.0)
         weight = np.where(self._origins[rows] == "detected", 1.0, 0.1)
         return int(rows[np.argmax(self._scores[rows] * np.sqrt(sides.prod(axis=1)) * weight)])
@@ -344,17 +297,17 @@ class Faces:
         """Return tracks, moments to review and covers as the page gets them."""
         moments = self.moments()
         doubtful = {moment["track"] for moment in moments}
-        tracks = [self._lane(track, track in doubtful) for track in np.unique(self._edits.tracks).tolist()]
+        tracks = [self._lane(track, track in doubtful) for track in np.unique(self.edits.tracks).tolist()]
         tracks.sort(key=lambda lane: (lane["dropped"], lane["spans"][0][0], lane["id"]))
         covers = [
             {"id": key, "places": [{"t": t, "box": box} for t, box in zip(cover.pts_seconds, cover.boxes, strict=True)]}
-            for key, cover in self._edits.covers.items()
+            for key, cover in self.edits.covers.items()
         ]
         return {"times": self.times, "tracks": tracks, "moments": moments, "covers": covers}
 
     def _lane(self, track: int, doubtful: bool) -> dict[str, Any]:
-        rows = np.flatnonzero(self._edits.tracks == track)
-        row, now = self._best_row(track), self._edits
+        rows = np.flatnonzero(self.edits.tracks == track)
+        row, now = self._best_row(track), self.edits
         spans = self._spans(self._numbers[rows])
         return {
             "id": track,
@@ -378,10 +331,11 @@ class Faces:
 
     def moments(self) -> list[dict[str, Any]]:
         """Return the moments to review, those of the report of ``anonymize``, in order of time."""
-        hidden, covers = ~np.isin(self._edits.tracks, list(self._edits.visible)), self._edits.covers.values()
+        hidden, covers = ~np.isin(self.edits.tracks, list(self.edits.visible)), self.edits.covers.values()
         parts = (hidden[start:end] for start, end in pairwise(self.starts))
-        frames = (frame if part.all() else frame[part] for frame, part in zip(self.frames(), parts, strict=True))
-        summary = summarize_frames(self.header, (add_covers(frame, covers) for frame in frames))
+        every = map(self.frame, range(len(self._frames)))
+        frames = (frame if part.all() else frame[part] for frame, part in zip(every, parts, strict=True))
+        summary = summarize_frames(self.header_of(self.edits), (add_covers(frame, covers) for frame in frames))
         moments = [
             _moment(track.first.pts_seconds, track.last.pts_seconds, "dropped", number, low_score(track))
             | {"t": track.best_pts_seconds, "box": np.round(track.best.box, 1).tolist()}
@@ -402,7 +356,7 @@ def _moment(start: float, end: float, kind: str, track: int | None, text: str) -
     return {"t0": start, "t1": end, "kind": kind, "track": track, "text": text, "t": start, "box": None}
 
 
-class Clip:
+class Clip(Item):
     """A clip of a page; its faces are searched by :meth:`look`."""
 
     kind = "clip"
@@ -410,15 +364,11 @@ class Clip:
     def __init__(self, session: Session, key: str, name: str, path: Path, settings: Settings) -> None:
         if not can_use_clips():
             raise MissingDependencyError(CLIPS_UNAVAILABLE)
-        self.session, self.id, self.name, self.path, self.settings = session, key, name, path, settings
-        self.reviewed, self.version = False, 0
-        self._state, self._step, self._error = "looking", "Waiting", ""
-        self._done: float | None = None
-        self._notes: list[str] = []
-        self._closed = threading.Event()
-        self._changed = threading.Condition()
-        self._looking, self._editing = threading.Lock(), threading.RLock()
-        self._lost = 0  # frames
+        super().__init__(session, key, name, settings)
+        self.path = path
+        self.state, self._step = "looking", "Waiting"
+        self._looking = threading.Lock()
+        self._lost = self._counted = 0  # frames, and bytes
         self._search = 0  # counts changes of what is searched
         self._faces: Faces | None = None
         self._timeline: tuple[Edits, dict[str, Any]] | None = None
@@ -427,8 +377,8 @@ class Clip:
                 self.info_of_video = info = reader.info
         except VideoError as error:
             raise ImageError(f"{name} cannot be opened as a clip: {error.reason}") from error
-        self.width, self.height = info.size
-        if self.width * self.height > MAX_PIXELS:
+        self.size = info.size
+        if self.size[0] * self.size[1] > MAX_PIXELS:
             raise ImageError(f"{name} has more than {MAX_PIXELS // MILLION} million pixels: use a smaller one")
         self._proxies = Proxies(path.with_name("frames.jpegs"), info.frames)
 
@@ -438,52 +388,39 @@ class Clip:
         file = self.path.stat().st_size if self.path.exists() else 0
         return file + self._proxies.size + (0 if self._faces is None else self._faces.nbytes)
 
-    def info(self) -> dict[str, Any]:
-        """Return the state of the clip as the page gets it."""
-        faces, ready = self._faces, self._state == "ready"
-        shown = self._current() if faces is not None and ready else {"tracks": (), "moments": (), "covers": ()}
-        return {
-            "id": self.id,
-            "name": self.name,
-            "kind": self.kind,
-            "width": self.width,
-            "height": self.height,
-            "state": self._state,
-            "step": self._step,
-            "progress": self._done,
-            "error": self._error or None,
-            "reviewed": self.reviewed,
-            "faces": len(shown["tracks"]) + len(shown["covers"]),
-            "doubts": len(shown["moments"]),
-            "version": self.version,
-            "settings": self.settings.model_dump(),
-            "can_undo": faces is not None and ready and faces.can_undo,
-            "can_redo": faces is not None and ready and faces.can_redo,
-            "notes": list(self._notes),
-        }
+    def _counts(self) -> dict[str, Any]:
+        if self._faces is None or self.state != "ready":
+            return {"faces": 0, "doubts": 0, "can_undo": False, "can_redo": False}
+        shown = self._current()
+        faces = len(shown["tracks"]) + len(shown["covers"])
+        return {"faces": faces, "doubts": len(shown["moments"]), **self._faces.history.info()}
+
+    def _notes(self) -> list[str]:
+        return [f"{self._lost} frames of this file are damaged or missing."] if self._lost else []
 
     def set_settings(self, settings: Settings) -> bool:
         """Replace the settings; return whether faces have to be searched again."""
-        with self._editing:
+        with self._lock:
             again = settings.search != self.settings.search
             self.settings, self.version = settings, self.version + 1
             if again:
                 self._search += 1
-                self._report("looking", "Waiting", None)
+                self._report("looking", "Waiting")
         return again
 
     def look(self) -> bool:
         """Search the clip; return False, since no other look follows."""
         with self._looking:
-            if self._closed.is_set() or self._state == "ready":
+            if self.closed or self.state == "ready":
                 return False
             search, faces_file = self._search, self.path.with_name(f"found{FACES_SUFFIX}")
             settings, detector = self.settings, self.session.detector
             looks, told = Looks(settings.small_faces, settings.rotations, gflops(self.session.model)), 0.0
 
             def check() -> None:
-                if self._closed.is_set() or self._search != search:
-                    raise ClosedError("the clip was closed")
+                self._check_open()
+                if self._search != search:
+                    raise ClosedError("the settings have changed")
 
             def progress(_: str, done: int, total: int | None) -> None:
                 nonlocal told
@@ -496,12 +433,13 @@ class Clip:
             def watch(frame: Frame) -> None:
                 check()
                 self._proxies.add(frame)
+                self._count(COUNTED_BYTES)
 
             low = min(float(TrackingOptions.model_fields["low"].default), settings.score)
             summary = detect_video(
                 self.path,
                 faces_file,
-                looks.for_video(detector, (self.width, self.height)),
+                looks.for_video(detector, self.size),
                 tracking=TrackingOptions(threshold=settings.score, low=low),
                 overwrite=True,
                 damaged="keep",
@@ -510,45 +448,33 @@ class Clip:
             )
             with FacesReader(faces_file) as file:
                 found = Faces(file.header, file)
-            with self._editing:
+            with self._lock:
                 check()
                 if self._faces is not None:
                     found.adopt(self._faces)
                 self._lost = summary.lost
-                self._notes = [f"{summary.lost} frames of this file are damaged or missing."] if summary.lost else []
                 self._faces = found
                 self._current()  # on this thread
+                self._count()
                 self.version += 1
-                self._report("ready", "", None)
+                self._report("ready")
         return False
 
-    def _report(self, state: str, step: str, done: float | None) -> None:
-        with self._changed:
-            self._state, self._step, self._done = state, step, None if done is None else round(done, 3)
-            self._error = ""
-            self._changed.notify_all()
-        self.session.changed(self)
+    def _count(self, least: int = 0) -> None:
+        """Count what the clip takes; where the page has no room left, the other frames get no small pictures."""
+        if self._proxies.size - self._counted >= least:
+            self._counted = self._proxies.size
+            try:
+                self.session.hold()
+            except ImageError:
+                self._proxies.is_full = True
 
-    def fail(self, why: str) -> None:
+    def fail(self, reason: str) -> None:
         """Note why the clip cannot be searched."""
-        with self._changed:
-            self._state, self._step, self._done = "failed", "", None
-            self._error = why.replace(str(self.path), self.name)
-            self._changed.notify_all()
-        self.session.changed(self)
-
-    def wait(self, stopped: Callable[[], bool]) -> None:
-        """Wait until the clip has been searched; raise ImageError if that failed."""
-        with self._changed:
-            while self._state not in ("ready", "failed") and not stopped():
-                if self._closed.is_set():
-                    raise ClosedError("the clip was removed")
-                self._changed.wait(0.2)
-            if self._state == "failed":
-                raise ImageError(self._error)
+        super().fail(reason.replace(str(self.path), self.name))
 
     def _ready(self) -> Faces:
-        if self._faces is None or self._state != "ready":
+        if self._faces is None or self.state != "ready":
             raise ImageError("the faces of this clip are not known yet")
         return self._faces
 
@@ -567,27 +493,17 @@ class Clip:
         duration = max(self.info_of_video.duration or 0.0, faces.times[-1] + 1 / rate if faces.times else 0.0)
         return {"version": self.version, "duration": duration, "frame_rate": rate, **self._current()}
 
-    def edit(self, operation: Any) -> dict[str, Any]:
-        """Apply an edit; raise OptionError if it is invalid."""
-        try:
-            parsed = Operation.model_validate(operation)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise OptionError(f"the edit is invalid: {'.'.join(map(str, first['loc']))}: {reason(first)}") from error
-        with self._editing:
-            faces = self._ready()
-            faces.edit(parsed)
-            self.version += 1
-            undo = {"can_undo": faces.can_undo, "can_redo": faces.can_redo}
-            answer = {"version": self.version, "timeline": self.timeline(), **undo}
-        self.session.changed(self)
-        return answer
+    def _edit(self, operation: Operation) -> dict[str, Any]:
+        faces = self._ready()
+        faces.edit(operation)
+        self.version += 1
+        return {"version": self.version, "timeline": self.timeline(), **faces.history.info()}
 
     def frame(self, seconds: float, covered: bool, side: int | None = None) -> bytes:
         """Return the stored frame at a time as JPEG; covered, as far as its faces are known."""
         number, content = self._proxies.at(seconds)
         if not covered:
-            if side is None or side >= min(SIDE, max(self.width, self.height)):
+            if side is None or side >= min(SIDE, max(self.size)):
                 return content
             return jpeg(_decoded(content), side, QUALITY)
         faces, image = self._ready().covered(number), _decoded(content)
@@ -597,7 +513,7 @@ class Clip:
 
     def _small(self, faces: FrameFaces, image: Image) -> Any:
         """Return faces in pixels of a small picture."""
-        scale = np.array(image.shape[1::-1]) / (self.width, self.height)
+        scale = np.array(image.shape[1::-1]) / self.size
         landmarks = None if faces.landmarks is None else faces.landmarks * scale
         return replace(faces, boxes=faces.boxes * np.tile(scale, 2), landmarks=landmarks).detections(image.shape[1::-1])
 
@@ -609,11 +525,11 @@ class Clip:
         """Return the best face of a track as a square JPEG."""
         seconds, box = self._ready().best(track)
         image = _decoded(self._proxies.at(seconds)[1])
-        return jpeg(_square(image, box * np.tile(np.array(image.shape[1::-1]) / (self.width, self.height), 2), side))
+        return jpeg(_square(image, box * np.tile(np.array(image.shape[1::-1]) / self.size, 2), side))
 
     def thumbnail(self, overlay: str | None, side: int) -> bytes:
         """Return a small covered picture, or an overlay on the best face, or on a drawn one if there is none."""
-        is_ready = self._state == "ready"
+        is_ready = self.state == "ready"
         tracks = self._current()["tracks"] if is_ready else ()
         best = max(tracks, key=lambda lane: (not lane["dropped"], lane["score"]), default=None)
         if overlay is None:
@@ -628,46 +544,40 @@ class Clip:
         )
 
     @property
-    def output_name(self) -> str:
-        """The name of the result."""
-        path, hides = Path(self.name), self.settings.mode == "hide"
-        suffix = OUTPUT_SUFFIXES.get(path.suffix.lower(), ".mp4")
-        return f"{path.stem}{'_anonymized' if hides else '_overlay'}{suffix}"
+    def _suffix(self) -> str:
+        return OUTPUT_SUFFIXES.get(Path(self.name).suffix.lower(), ".mp4")
 
-    @property
-    def faces_name(self) -> str:
-        """The name of the faces file."""
-        return f"{Path(self.name).stem}{FACES_SUFFIX}"
-
-    def write(self, path: Path, progress: Callable[[float, float | None, str], None]) -> None:
-        """Write the covered clip with its sound; errors of ``progress`` stop it."""
-        faces_file = path.with_name(f"drawn{FACES_SUFFIX}")
-        self.write_faces(faces_file)
+    def write(self, folder: Path, progress: Progress, *, faces_file: bool) -> list[tuple[str, Path]]:
+        """Write the covered clip with its sound, on request with its faces file; errors of ``progress`` stop it."""
+        with self._lock:
+            name, overlay, faces = self.output_name, self.session.overlay(self.settings), self._ready()
+            edits = faces.edits
+        path, drawn = folder / f"result{Path(name).suffix}", folder / f"drawn{FACES_SUFFIX}"
+        faces.write(drawn, self.name, edits)
 
         def report(_: str, done: int, total: int | None) -> None:
-            if self._closed.is_set():
-                raise ClosedError("the clip was removed")
+            self._check_open()
             progress(done, total, f"frame {done:,}" + (f" of {total:,}" if total else ""))
 
         try:
-            overlay = self.session.overlay(self.settings)
-            render_video(self.path, path, faces_file, overlay, overwrite=True, damaged="keep", progress=report)
+            render_video(self.path, path, drawn, overlay, overwrite=True, damaged="keep", progress=report)
         except VideoError as error:  # it names the temporary file
             raise VideoError(error.reason, subject=self.name) from error
-        finally:
-            faces_file.unlink(missing_ok=True)
+        if faces_file:
+            return [(name, path), (self.faces_name, drawn)]
+        drawn.unlink()
+        return [(name, path)]
 
     def write_faces(self, path: Path) -> None:
         """Write the faces file with all edits."""
         faces = self._ready()
-        header = faces.header.model_copy(update={"video": self.name})
-        write_faces(path, header, faces.frames())
+        faces.write(path, self.name, faces.edits)
 
     def code(self) -> tuple[str, str]:
         """Return the command line and the program that make the result; with a faces file, where options cannot."""
         faces, settings, name = self._ready(), self.settings, self.name
         layers, model, hides = self.session.layers(settings), self.session.model, self.settings.mode == "hide"
-        file = self.faces_name if faces.is_edited or settings.small_faces != hides else ""
+        file = self.faces_name if faces.edits is not faces.history.first or settings.small_faces != hides else ""
         damaged = ["--damaged", "keep"] if self._lost else []
         line = command(name, settings, layers, model, faces=file, output=self.output_name)
         lines = ["import overlays"]
@@ -688,7 +598,7 @@ class Clip:
 
     def close(self) -> None:
         """Stop what works on the clip, and delete its files."""
-        self._closed.set()
+        self.closed = True
         self._proxies.close()
         self.session.files.delete(self.path)
 

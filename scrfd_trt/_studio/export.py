@@ -1,76 +1,64 @@
-"""Results for download: one file, or several in a zip that is made while it is sent."""
+"""Results for download: one file, or a zip of several."""
 
 from __future__ import annotations
 
 import secrets
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from scrfd_trt._studio.items import Item
 from scrfd_trt._studio.temporary_files import SessionFiles
-from scrfd_trt.errors import ClosedError, ImageError, ScrfdError
+from scrfd_trt.errors import ClosedError, ScrfdError, one_line
 
-if TYPE_CHECKING:
-    from scrfd_trt._studio.session import Item
-
-CHUNK = 1 << 18
 ZIP_NAME = "anonymized.zip"
 MAX_REASONS = 3  # failures that a message names
 
 
 class Export:
-    """Writes results into temporary files, which a download sends once; runs on a thread of its own."""
+    """Writes results into a temporary file, which a download sends once; runs on a thread of its own."""
 
     def __init__(
-        self,
-        items: Sequence[Item],
-        files: SessionFiles,
-        changed: Callable[[Export], None],
-        *,
-        faces_files: bool,
+        self, items: Sequence[Item], files: SessionFiles, changed: Callable[[Export], None], *, faces_files: bool
     ) -> None:
         self.id = secrets.token_urlsafe(12)
-        self._items, self._files, self._changed, self._faces_files = list(items), files, changed, faces_files
-        self.state, self.done, self.text, self._key = "running", 0.0, "", ""
+        self._files, self._changed, self._faces_files = files, changed, faces_files
+        self._total, self._done, self.state, self.text, self._key = len(items), 0.0, "running", "", ""
         self.results: list[tuple[str, Path]] = []  # names for the download, and files
         self._cancelled = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="studio-export")
+        self._thread = threading.Thread(target=self._run, args=(list(items),), name="studio-export")
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> dict[str, object]:
         """Return the state as the page gets it."""
-        total = len(self._items)
-        shown = {"id": self.id, "done": round(self.done, 3), "total": total, "text": self.text, "state": self.state}
-        return {**shown, "download": f"/download/{self._key}" if self._key else None}
+        shown = {"id": self.id, "done": round(self._done, 3), "total": self._total, "text": self.text}
+        return {**shown, "state": self.state, "download": f"/download/{self._key}" if self._key else None}
 
     def start(self) -> None:
         """Write all results, on a thread of its own."""
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, items: list[Item]) -> None:
         failures: list[str] = []
         try:
-            for number, item in enumerate(self._items):
+            for number, item in enumerate(items):
                 self._report(number, f"{item.name}: waiting for its faces")
                 try:
-                    item.wait(self._is_over)
                     self._write(number, item)
-                except ClosedError:
-                    raise
                 except (ScrfdError, MemoryError, OSError) as error:
-                    failures.append(str(error) if item.name in str(error) else f"{item.name}: {error}")
-            self._check()
+                    self._check()
+                    why = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+                    failures.append(why if item.name in why else f"{item.name}: {why}")
+            items.clear()
+            if len(self.results) > 1:
+                self._zip()
             self._finish(failures)
         except ClosedError:
-            self._delete()
-            self.state, self.text = "cancelled", "Cancelled; nothing was saved."
+            self._end("cancelled", "Cancelled; nothing was saved.")
         except BaseException as error:
-            self._delete()
-            self.state, self.text = "failed", f"The export failed: {error}"
+            self._end("failed", f"The export failed: {one_line(error)}")
             raise
         finally:
-            self._items = self._items if self.state == "done" else []
             self._changed(self)
 
     def _write(self, number: int, item: Item) -> None:
@@ -78,28 +66,43 @@ class Export:
             self._check()
             self._report(number + (min(done / total, 1.0) if total else 0.0), f"{item.name}: {text or 'writing'}")
 
+        item.wait(self._is_over)
         progress(0, None)
-        name = self._free(item.output_name)
-        path = self._files.new_folder() / f"result{Path(name).suffix}"
-        written = [(name, path)]
+        folder = self._files.new_folder()
         try:
-            item.write(path, progress)
-            if self._faces_files:
-                written.append((self._free(item.faces_name), path.with_name("faces.jsonl")))
-                item.write_faces(written[1][1])
+            written = item.write(folder, progress, faces_file=self._faces_files)
         except BaseException:
-            self._files.delete(path)
+            self._files.delete(folder / "result")
             raise
-        self.results += written
+        for name, path in written:
+            self.results.append((self._free(name), path))
+
+    def _zip(self) -> None:
+        """Replace the results by one zip archive, in which they are not compressed again."""
+        archive, files = self._files.new_folder() / "results.zip", self.results
+        self.results = [*files, (ZIP_NAME, archive)]  # all are deleted after a failure
+        with zipfile.ZipFile(archive, "w") as target:
+            for name, path in files:
+                self._check()
+                self._report(self._total, f"packing {name}")
+                target.write(path, name)
+                path.unlink()
+        for _, path in files:
+            self._files.delete(path)
+        self.results = self.results[-1:]
 
     def _finish(self, failures: list[str]) -> None:
-        total = len(self._items)
+        self._check()
         named = "; ".join(failures[:MAX_REASONS]) + ("; …" if len(failures) > MAX_REASONS else "")
         if not self.results:
             self.state, self.text = "failed", named or "There is nothing to save."
             return
-        self._key, self.state, self.done = secrets.token_urlsafe(24), "done", float(total)
-        self.text = f"{len(failures)} of {total} files are missing: {named}" if failures else ""
+        self._key, self.state, self._done = secrets.token_urlsafe(24), "done", float(self._total)
+        self.text = f"{len(failures)} of {self._total} files are missing: {named}" if failures else ""
+
+    def _end(self, state: str, text: str) -> None:
+        self.delete()
+        self.state, self.text = state, text
 
     def _free(self, name: str) -> str:
         """Return a name that no other result has."""
@@ -110,7 +113,7 @@ class Export:
         return name
 
     def _report(self, done: float, text: str) -> None:
-        self.done, self.text = done, text
+        self._done, self.text = done, text
         self._changed(self)
 
     def _is_over(self) -> bool:
@@ -132,74 +135,15 @@ class Export:
         self._key = ""
         return True
 
-    def _delete(self) -> None:
+    def close(self) -> None:
+        """Stop the export, and delete its result unless it is being sent."""
+        self.cancel()
+        if self._key:
+            self._key = ""
+            self.delete()
+
+    def delete(self) -> None:
+        """Delete the files."""
         for _, path in self.results:
             self._files.delete(path)
         self.results = []
-
-    def close(self) -> None:
-        """Stop the export, and delete its files unless they are being sent."""
-        self.cancel()
-        if self._key or self.state != "done":
-            self._key = ""
-            self._delete()
-
-    @property
-    def name(self) -> str:
-        """The name of the download."""
-        return self.results[0][0] if len(self.results) == 1 else ZIP_NAME
-
-    @property
-    def nbytes(self) -> int | None:
-        """The size of the download; None if it is not known before the end."""
-        return self.results[0][1].stat().st_size if len(self.results) == 1 else None
-
-    def content(self) -> Iterator[bytes]:
-        """Yield the download, and delete the files at its end."""
-        try:
-            if len(self.results) == 1:
-                yield from _chunks(self.results[0][1])
-            else:
-                yield from _zipped(self.results)
-        finally:
-            self._delete()
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
-    except OSError as error:
-        raise ImageError(f"the result cannot be read: {error.strerror}") from error
-
-
-class _Sink:
-    """Takes what a zip file writes, until it is sent."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self._parts.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None: ...
-
-    def take(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
-
-
-def _zipped(files: Sequence[tuple[str, Path]]) -> Iterator[bytes]:
-    """Yield a zip archive of files, which are not compressed again."""
-    sink = _Sink()
-    with zipfile.ZipFile(cast("BinaryIO", sink), "w") as archive:  # it writes only
-        for name, path in files:
-            entry = zipfile.ZipInfo.from_file(path, name)
-            with archive.open(entry, "w", force_zip64=True) as target:
-                for chunk in _chunks(path):
-                    target.write(chunk)
-                    yield sink.take()
-            yield sink.take()
-    yield sink.take()

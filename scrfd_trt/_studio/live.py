@@ -77,7 +77,7 @@ async def live(websocket: WebSocket, session: Session) -> None:
                 return
             try:
                 if (text := message.get("text")) is not None:
-                    camera.set(_settings(text))
+                    await to_thread.run_sync(camera.set, _settings(text))
                     continue
                 answer = await to_thread.run_sync(camera.draw, message.get("bytes") or b"")
             except ScrfdError as error:

@@ -7,7 +7,6 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,10 +25,11 @@ from scrfd_trt._image_files.metadata import read_metadata
 from scrfd_trt._image_files.write import is_writable, storable, write_image
 from scrfd_trt._looks import MIN_FACE, ROTATIONS
 from scrfd_trt._nms import pairwise_iou
-from scrfd_trt._studio.settings import Settings, warnings
+from scrfd_trt._studio.items import Corners, History, Item, Operation, Progress
+from scrfd_trt._studio.settings import Settings
 from scrfd_trt._studio.snippets import photo_code
 from scrfd_trt._studio.uploads import Image, jpeg, open_picture, shrink
-from scrfd_trt.errors import ClosedError, ImageError, OptionError, ScrfdError
+from scrfd_trt.errors import ImageError, OptionError, ScrfdError
 from scrfd_trt.video._selection import upright_landmarks
 
 if TYPE_CHECKING:
@@ -37,15 +37,14 @@ if TYPE_CHECKING:
 
 DECODED_BYTES = 512 * 2**20  # of decoded photographs of all pages; at least one is kept
 SAME_FACE = 0.4  # intersection over union of two finds of one face
-MAX_EDITS, MAX_DRAWN = 1000, 500
-MAX_COORDINATE = 1e7
+MAX_DRAWN = 500
 MIN_BOX = 4.0  # sides in pixels of a box that is drawn
 PATCH_SIDE, MAX_PATCHES = 1024, 24
 """Longest side of a patch in pixels, and their number; where more changes, the page loads the picture again."""
 MAX_PATCHED = 0.5  # share of the picture
 NEAR = 32  # pixels by which overlays may reach further than in proportion to the face
 MAX_THUMBNAILS = 64
-NO_FACE = "there is no such face any more"
+STEPS = ("Looking for faces", "Looking for small and turned faces", "Looking again at doubtful faces")
 THUMBNAIL_MARGIN = 0.7  # what a thumbnail of an overlay shows around the face, in sides of its box
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
 
@@ -59,6 +58,7 @@ class Face(NamedTuple):
     landmarks: NDArray[np.float32] | None = None
     dropped: bool = False  # whether a second look doubts it
     drawn: bool = False
+    found: bool = True  # by the last look; one that is not stays while a person's choice names it
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class DecodedPhotos:
         with DECODING:
             found = Decoded(decode())
         with self._lock:
+            photo._check_open()  # else it would stay after its end
             self._kept[photo] = found
             while len(self._kept) > 1 and sum(each.nbytes for each in self._kept.values()) > self._limit:
                 self._kept.popitem(last=False)
@@ -119,25 +120,22 @@ DECODING = threading.BoundedSemaphore(2)  # decoding takes several times the mem
 decoded_photos = DecodedPhotos()
 
 
-class Photo:
-    """A photograph of a page. Thread-safe."""
+class Photo(Item):
+    """A photograph of a page."""
 
     kind = "photo"
 
     def __init__(self, session: Session, key: str, name: str, content: bytes, settings: Settings) -> None:
-        self.session, self.id, self.name, self.settings = session, key, name, settings
+        super().__init__(session, key, name, settings)
         self._file = open_picture(name, content)
-        self.reviewed = self._closed = False
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self.state, self._step, self._error = "opening", "Opening", ""
-        self.version, self._is_known = 0, False  # whether any look has ended
+        self.size = self._file.size
+        self._is_known = False  # whether any look has ended
         self._faces: list[Face] = []
-        self._found = Detections.empty(self._file.size)
+        self._found = Detections.empty(self.size)
         self._has_landmarks = True
         self._next_id = 1
-        self._stage, self._searched, self._search = 0, (), settings.search
-        self._history, self._at = [Edits()], 0
+        self._stage, self._search = 0, settings.search
+        self._history = History(Edits())
         self._reach: dict[tuple[int, tuple[float, ...]], Box | None] = {}
         self._spread = 0.5  # how far the overlays reach beyond a box, as a share of its longer side
         self._thumbnails: dict[Any, bytes] = {}
@@ -148,14 +146,9 @@ class Photo:
         return len(self._file.data)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self._file.size
-
-    @property
     def edits(self) -> Edits:
         """What a person has changed so far."""
-        return self._history[self._at]
+        return self._history.now
 
     # -- searching ---------------------------------------------------------------------------------------------------
 
@@ -168,8 +161,7 @@ class Photo:
             search, stage = self.settings.search, self._stage
             if self._search != search:
                 stage, self._search = 0, search
-            self.state, self._step = "looking", STEPS[stage]
-        self.session.changed(self)
+        self._report("looking", STEPS[stage], stage / len(STEPS))
         image = self._decoded().visible
         threshold, small, turned = search
         detector = self.session.detector
@@ -185,17 +177,16 @@ class Photo:
             following = 3
         dropped = find_dropped(full, image, found) if stage == 2 else np.zeros(len(found), bool)
         with self._lock:
-            if self._closed:
-                raise ClosedError("the file was removed")
+            self._check_open()
             if self._search != self.settings.search:  # the settings have changed meanwhile
                 return True
             self._found, self._stage = found, following
             self._take(found, dropped)
-            is_last = following > 2
-            self.state, self._step = ("ready", "") if is_last else ("looking", STEPS[following])
-            self._changed.notify_all()
-        self.session.changed(self)
-        return not is_last
+            if following == len(STEPS):
+                self._report("ready")
+            else:
+                self._report("looking", STEPS[following], following / len(STEPS))
+        return following < len(STEPS)
 
     def _take(self, found: Detections, dropped: NDArray[np.bool_]) -> None:
         """Replace the detected faces; those that were there keep their ids, and those with a person's choice stay."""
@@ -215,28 +206,13 @@ class Photo:
             points = None if found.landmarks is None else found.landmarks[row]
             box = tuple(found.boxes[row].tolist())
             faces.append(Face(ids[row], box, float(found.scores[row]), points, bool(dropped[row])))
-        kept = {key for edits in self._history for key in edits.choices} - set(ids.values())
+        kept = {key for edits in self._history.states for key in (*edits.choices, *edits.replaced)} - set(ids.values())
         self._has_landmarks, self._is_known = found.landmarks is not None, True
-        self._faces = faces + [face for face in before if face.id in kept]
+        self._faces = faces + [face._replace(found=False) for face in before if face.id in kept]
         self._invalidate()
 
-    def fail(self, reason: str) -> None:
-        """Note why the photograph cannot be searched."""
-        with self._lock:
-            self.state, self._step, self._error = "failed", "", reason
-            self._changed.notify_all()
-        self.session.changed(self)
-
-    def wait(self, stopped: Callable[[], bool]) -> None:
-        """Wait until all stages have ended; raise ImageError if one has failed."""
-        with self._lock:
-            while self.state not in ("ready", "failed") and not stopped():
-                self._changed.wait(0.2)
-            if self.state == "failed":
-                raise ImageError(self._error)
-
     def set_settings(self, settings: Settings) -> bool:
-        """Replace the settings; return whether faces have to be searched again."""
+        """Replace the settings; return whether the file has to wait for a search again."""
         with self._lock:
             self.settings = settings
             self._invalidate()
@@ -262,7 +238,8 @@ class Photo:
 
     def _all(self) -> list[Face]:
         edits = self.edits
-        return [face for face in self._faces if face.id not in edits.replaced] + list(edits.drawn)
+        known = [face for face in self._faces if face.found or face.id in edits.choices]
+        return [face for face in known if face.id not in edits.replaced] + list(edits.drawn)
 
     def covered(self) -> list[Face]:
         """Return the covered faces, by descending score."""
@@ -298,87 +275,73 @@ class Photo:
     def _is_doubtful(self, face: Face) -> bool:
         return face.dropped and face.id not in self.edits.choices
 
-    def edit(self, operation: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply an edit; return the faces and the parts of the covered picture that changed.
+    def _edit(self, operation: Operation) -> dict[str, Any]:
+        """Apply an edit; return the faces and the parts of the covered picture that changed."""
+        before = {face.id: face for face in self.covered()}
+        self._history.apply(
+            operation,
+            {
+                **dict.fromkeys(("cover", "uncover"), self._chosen),
+                "add": self._added,
+                "move": self._moved,
+                "remove": self._removed,
+            },
+        )
+        after = {face.id: face for face in self.covered()}
+        changed = [face for key, face in before.items() if after.get(key) != face]
+        changed += [face for key, face in after.items() if before.get(key) != face]
+        self.version += 1
+        self._thumbnails = {}
+        try:
+            patches = self._patches(changed)
+        except ScrfdError:  # an overlay fails; the answer to the next request of the picture says why
+            patches = None
+        return {**self.faces(), "patches": patches or [], "redraw": patches is None, **self._history.info()}
 
-        Raises OptionError for an edit that is not possible.
-        """
-        with self._lock:
-            before = {face.id: face for face in self.covered()}
-            name = operation.get("op")
-            if name in ("undo", "redo"):
-                self._at = min(max(self._at + (1 if name == "redo" else -1), 0), len(self._history) - 1)
-            else:
-                edits = Edits() if name == "reset" else self._edited(name, operation)
-                if edits != self.edits:
-                    self._history = [*self._history[: self._at + 1], edits][-MAX_EDITS:]
-                    self._at = len(self._history) - 1
-            after = {face.id: face for face in self.covered()}
-            changed = [face for key, face in before.items() if after.get(key) != face]
-            changed += [face for key, face in after.items() if before.get(key) != face]
-            self.version += 1
-            self._thumbnails = {}
-            try:
-                patches = self._patches(changed)
-            except ScrfdError:  # an overlay fails; the answer to the next request of the picture says why
-                patches = None
-            more = {"patches": patches or [], "redraw": patches is None, **self._undo_info()}
-            answer = {**self.faces(), **more}
-        self.session.changed(self)
-        return answer
-
-    def _undo_info(self) -> dict[str, bool]:
-        return {"can_undo": self._at > 0, "can_redo": self._at < len(self._history) - 1}
-
-    def _edited(self, name: Any, operation: Mapping[str, Any]) -> Edits:
-        edits, known = self.edits, {face.id: face for face in self._all()}
-        if name in ("cover", "uncover"):
-            keys = operation.get("faces")
-            if not isinstance(keys, list) or not all(type(key) is int and key in known for key in keys):
-                raise OptionError(NO_FACE)
-            return replace(edits, choices={**edits.choices, **dict.fromkeys(keys, name == "cover")})
-        if name == "add":
-            if len(edits.drawn) >= MAX_DRAWN:
-                raise OptionError(f"at most {MAX_DRAWN} faces can be drawn")
-            return replace(edits, drawn=(*edits.drawn, self._drawn(operation.get("box"))))
-        key = operation.get("face")
-        face = known.get(key) if type(key) is int else None
-        if name not in ("move", "remove"):
-            raise OptionError("there is no such edit")
+    def _known(self, key: int) -> Face:
+        face = next((face for face in self._all() if face.id == key), None)
         if face is None:
-            raise OptionError(NO_FACE)
-        if name == "remove":
-            if not face.drawn:
-                raise OptionError("only a drawn face can be removed; leave this one visible")
-            return replace(edits, drawn=tuple(each for each in edits.drawn if each.id != face.id))
-        moved = self._drawn(operation.get("box"))
+            raise OptionError("there is no such face any more")
+        return face
+
+    def _chosen(self, operation: Operation) -> Edits:
+        keys = {face.id for face in self._all()}.intersection(operation.faces)
+        if not keys or len(keys) < len(set(operation.faces)):
+            raise OptionError("there is no such face any more")
+        choices = {**self.edits.choices, **dict.fromkeys(keys, operation.op == "cover")}
+        return replace(self.edits, choices=choices)
+
+    def _added(self, operation: Operation) -> Edits:
+        if len(self.edits.drawn) >= MAX_DRAWN:
+            raise OptionError(f"at most {MAX_DRAWN} faces can be drawn")
+        return replace(self.edits, drawn=(*self.edits.drawn, self._drawn(operation.box)))
+
+    def _removed(self, operation: Operation) -> Edits:
+        face = self._known(operation.face)
+        if not face.drawn:
+            raise OptionError("only a drawn face can be removed; leave this one visible")
+        return replace(self.edits, drawn=tuple(each for each in self.edits.drawn if each is not face))
+
+    def _moved(self, operation: Operation) -> Edits:
+        edits, face, moved = self.edits, self._known(operation.face), self._drawn(operation.box)
         if face.drawn:
-            return replace(
-                edits, drawn=tuple(moved._replace(id=face.id) if each is face else each for each in edits.drawn)
-            )
+            own = (moved._replace(id=face.id) if each is face else each for each in edits.drawn)
+            return replace(edits, drawn=tuple(own))
         choices = {**edits.choices, moved.id: self.is_covered(face)}
         return Edits(choices, (*edits.drawn, moved), edits.replaced | {face.id})
 
-    def _drawn(self, box: Any) -> Face:
-        """Return a face that a person drew; raise OptionError if its box is none, or lies outside of the picture."""
-        is_box = isinstance(box, list) and len(box) == 4
-        if not is_box or not all(type(side) in (int, float) and abs(side) < MAX_COORDINATE for side in box):
-            raise OptionError("a face is drawn as a box of x1, y1, x2, y2")
-        width, height = self.size
-        limits = (width, height, width, height)
-        sides = [round(min(max(float(side), 0.0), float(limit)), 2) for side, limit in zip(box, limits, strict=True)]
-        x1, y1, x2, y2 = sides
+    def _drawn(self, box: Corners) -> Face:
+        """Return a face that a person drew; raise OptionError if its box lies outside of the picture."""
+        x1, y1, x2, y2 = np.clip(box, 0, np.tile(self.size, 2)).round(2).astype(np.float32).tolist()
         if x2 - x1 < MIN_BOX or y2 - y1 < MIN_BOX:
             raise OptionError(f"the box is too small: draw at least {MIN_BOX:g} pixels inside the picture")
         self._next_id += 1
-        exact = tuple(np.array(sides, np.float32).tolist())
-        return Face(self._next_id - 1, exact, 1.0, drawn=True)
+        return Face(self._next_id - 1, (x1, y1, x2, y2), 1.0, drawn=True)
 
     # -- pictures ----------------------------------------------------------------------------------------------------
 
     def _decoded(self) -> Decoded:
-        if self._closed:
-            raise ClosedError("the file was removed")
+        self._check_open()
         return decoded_photos.get(self, lambda: next(self._file.frames()))
 
     def picture(self, *, covered: bool, side: int | None, box: Box | None = None) -> bytes:
@@ -486,36 +449,37 @@ class Photo:
     # -- results -----------------------------------------------------------------------------------------------------
 
     @property
-    def output_name(self) -> str:
-        """The name of the result."""
-        path = Path(self.name)
-        suffix = path.suffix if is_writable(path.suffix) else ".png"
-        return f"{path.stem}{'_anonymized' if self.settings.mode == 'hide' else '_overlay'}{suffix}"
+    def _suffix(self) -> str:
+        suffix = Path(self.name).suffix
+        return suffix if is_writable(suffix) else ".png"
 
-    @property
-    def faces_name(self) -> str:
-        """The name of the faces file."""
-        return f"{Path(self.name).stem}.faces.jsonl"
-
-    def write(self, path: Path, progress: Callable[[float, float | None, str], None]) -> None:
-        """Write the result as the command line does; raise ScrfdError if that fails."""
+    def write(self, folder: Path, progress: Progress, *, faces_file: bool) -> list[tuple[str, Path]]:
+        """Write the result as the command line does, on request with its faces file; raise ScrfdError if that fails."""
         progress(0, 1, "drawing")
         with self._lock:
+            name, faces = self.output_name, self._faces_file()
             frame, drawn = self._decoded().frame, self._draw(self._decoded())
+        path = folder / f"result{Path(name).suffix}"
         found = read_metadata(self._file.data, self._file.kind).kept(descriptive=False, location=False)
         color, kept = self._file.color, storable(found, path.suffix)
         with path.open("wb") as file:
             write_image(file, [frame.drawn_on(drawn)], path.suffix, color=color, metadata=kept)
+        if not faces_file:
+            return [(name, path)]
+        path.with_suffix(".jsonl").write_text(faces, encoding="utf-8")
+        return [(name, path), (self.faces_name, path.with_suffix(".jsonl"))]
 
     def write_faces(self, path: Path) -> None:
         """Write the covered faces as ``detect`` does, for ``anonymize --detections``."""
+        path.write_text(self._faces_file(), encoding="utf-8")
+
+    def _faces_file(self) -> str:
         with self._lock:
             threshold, small, turned = self.settings.search
             looks = {"min_face": MIN_FACE if small else None, "rotations": ROTATIONS if turned else ()}
             head = {"image": self.name, "threshold": threshold, **{key: each for key, each in looks.items() if each}}
-            faces = json_faces(self.detections(self.covered()))
             text = json.dumps({**head, "image_size": self.size})
-        path.write_text(f'{text[:-1]}, "faces": {faces}}}\n', encoding="utf-8")
+            return f'{text[:-1]}, "faces": {json_faces(self.detections(self.covered()))}}}\n'
 
     @property
     def needs_faces_file(self) -> bool:
@@ -527,46 +491,21 @@ class Photo:
         """Return the command line and the program that make the result."""
         return photo_code(self)
 
-    def info(self) -> dict[str, Any]:
-        """Return the state as the page gets it."""
-        with self._lock:
-            faces = self._all()
-            return {
-                "id": self.id,
-                "name": self.name,
-                "kind": self.kind,
-                "width": self.size[0],
-                "height": self.size[1],
-                "state": self.state,
-                "step": self._step,
-                "progress": self._stage / 3 if self.state == "looking" else None,
-                "error": self._error or None,
-                "reviewed": self.reviewed,
-                "faces": len(faces),
-                "doubts": sum(map(self._is_doubtful, faces)),
-                "version": self.version,
-                "settings": self.settings.model_dump(mode="json"),
-                **self._undo_info(),
-                "notes": self._notes(),
-            }
+    def _counts(self) -> dict[str, Any]:
+        faces = self._all()
+        return {"faces": len(faces), "doubts": sum(map(self._is_doubtful, faces)), **self._history.info()}
 
     def _notes(self) -> list[str]:
         notes = [f"{line[:1].upper()}{line[1:]}." for line in self._file.notes]
         if self._file.count > 1:
             what = "frame" if self._file.is_animation else "page"
             notes.append(f"The file has {self._file.count} {what}s. The studio shows and saves the first.")
-        with suppress(ScrfdError):
-            notes += warnings(self.session.overlay(self.settings))
         return notes
 
     def close(self) -> None:
         """Release the pictures."""
-        with self._lock:
-            self._closed = True
-            decoded_photos.drop(self)
-
-
-STEPS = ("Looking for faces", "Looking for small and turned faces", "Looking again at doubtful faces", "")
+        self.closed = True
+        decoded_photos.drop(self)
 
 
 def _reading_order(faces: Sequence[Face]) -> list[Face]:

@@ -24,7 +24,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
@@ -33,8 +33,10 @@ from scrfd_trt import samples
 from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import read_image
 from scrfd_trt._studio.clips import Clip
+from scrfd_trt._studio.export import Export
+from scrfd_trt._studio.items import Item
 from scrfd_trt._studio.photos import Photo
-from scrfd_trt._studio.session import MAX_FILES, Budget, Item, Searches, Session
+from scrfd_trt._studio.session import MAX_FILES, Budget, Searches, Session
 from scrfd_trt._studio.settings import Choice, Settings, listed
 from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
 from scrfd_trt._studio.uploads import MAX_PIXELS, can_use_clips, jpeg
@@ -48,6 +50,7 @@ FORM_OVERHEAD = 64 * 1024  # bytes that the form around an uploaded file may tak
 MAX_JSON = 1 << 20
 MAX_PAGES = 32
 MAX_SIDE = 4096
+REQUESTS_AT_ONCE = 4  # for files: each may hold a decoded picture
 PING_SECONDS, CHECK_SECONDS = 15.0, 0.5
 SAMPLES = {"group.png": "Six people in a park", "portrait.png": "A portrait", "people.mp4": "A clip of 5 seconds"}
 POLICY = (
@@ -64,6 +67,7 @@ class Studio:
     def __init__(self, detector: SCRFDDetector, model: str, max_upload: int) -> None:
         self.detector, self.model = detector, model
         self.folder, self.budget, self.searches = TemporaryFolder(), Budget(max_upload), Searches()
+        self.working = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self.sessions: dict[str, Session] = {}
         self.stopping: Callable[[], bool] = lambda: False
 
@@ -107,9 +111,11 @@ class Studio:
             self.end(session)
 
     def close(self) -> None:
-        """Delete all files."""
+        """End all work, and delete all files."""
         self.searches.close()
         self.close_sessions()
+        self.detector.close()  # ends what still searches
+        self.searches.join()
         self.folder.close()
 
 
@@ -134,8 +140,6 @@ def serve(
             server.run(sockets=list(listeners))
     finally:
         studio.close()
-        detector.close()
-        studio.searches.join()
 
 
 def new_studio_server(studio: Studio, access: Access) -> uvicorn.Server:
@@ -202,6 +206,8 @@ def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
         @wraps(handle)
         async def found(request: Request) -> Response:
             answer = await handle(request, studio.find(request))
+            if isinstance(answer, Item):
+                answer = await _run(answer.info)
             return answer if isinstance(answer, Response) else JSONResponse(answer)
 
         return found
@@ -211,7 +217,8 @@ def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
             item = session.items.get(request.path_params["item"])
             if item is None or (kind is not None and not isinstance(item, kind)):
                 raise HTTPException(404, "there is no such file")
-            return await handle(request, item)
+            async with studio.working:
+                return await handle(request, item)
 
         return with_session(found)
 
@@ -232,16 +239,16 @@ def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
 
     async def add_item(request: Request, session: Session) -> Response:
         name, content = await _form_file(request)
-        return JSONResponse((await _run(session.add, name, content)).info(), 201)
+        return JSONResponse(await _run(lambda: session.add(name, content).info()), 201)
 
     async def add_sample(request: Request, session: Session) -> Response:
         name = request.path_params["name"]
         if name not in SAMPLES:
             raise HTTPException(404, "there is no such sample")
-        return JSONResponse((await _run(session.add, name, (ASSETS / name).read_bytes())).info(), 201)
+        return JSONResponse(await _run(lambda: session.add(name, (ASSETS / name).read_bytes()).info()), 201)
 
     async def items(_: Request, session: Session) -> Any:
-        return [item.info() for item in list(session.items.values())]
+        return await _run(lambda: [item.info() for item in list(session.items.values())])
 
     async def remove_item(request: Request, session: Session) -> Response:
         with suppress(KeyError):
@@ -254,7 +261,7 @@ def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
             raise OptionError("reviewed must be true or false")
         item.reviewed = value
         item.session.changed(item)
-        return item.info()
+        return item
 
     async def settings(request: Request, session: Session) -> Response:
         body = await _json(request)
@@ -321,10 +328,7 @@ def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
         job = None if request.method == "HEAD" else next((job for each in sessions if (job := each.take(key))), None)
         if job is None:
             raise HTTPException(404, "there is no such file")
-        headers, size = _attachment(job.name), job.nbytes
-        headers |= {} if size is None else {"content-length": str(size)}
-        kind = "application/zip" if size is None else "application/octet-stream"
-        return StreamingResponse(job.content(), media_type=kind, headers=headers)
+        return Download(job)
 
     async def live(websocket: WebSocket) -> None:
         try:
@@ -490,6 +494,22 @@ def _overview() -> dict[str, Any]:
     return {"overlays": listed(), "samples": shown}
 
 
+class Download(FileResponse):
+    """The result of an export, which is deleted once it was sent, or its browser has gone."""
+
+    def __init__(self, job: Export) -> None:
+        name, path = job.results[0]
+        super().__init__(path, filename=name, media_type="application/octet-stream")
+        self._job = job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the result."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._job.delete()
+
+
 class EventStream(Response):
     """Server-sent events of a session, until the page or the session is closed."""
 
@@ -504,7 +524,8 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             while not gone.done():
-                events = stream.take()
+                waiting = stream.take()
+                events = await _run(lambda calls: [event() for event in calls], waiting)
                 texts = [f"event: {name}\ndata: {json.dumps(value)}\n\n" for name, value in events]
                 over = any(name == "bye" for name, _ in events)
                 body = ("".join(texts) or ": \n\n").encode()

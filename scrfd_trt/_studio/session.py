@@ -10,7 +10,8 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._studio import settings as choices
 from scrfd_trt._studio.clips import Clip
 from scrfd_trt._studio.export import Export
+from scrfd_trt._studio.items import Item
 from scrfd_trt._studio.photos import Photo
 from scrfd_trt._studio.settings import Choice, Settings
 from scrfd_trt._studio.temporary_files import SessionFiles, TemporaryFolder
@@ -37,7 +39,6 @@ GRACE_SECONDS, FIRST_SECONDS = 8.0, 60.0
 """How long a page may be without its stream of events: once it had one, and before."""
 
 _logger = logging.getLogger(__name__)
-Item = Photo | Clip
 
 
 class Budget:
@@ -90,6 +91,12 @@ class Searches:
                 self.add(item, stage + 1)
             del item
 
+    def forget_closed(self) -> None:
+        """Release the files that have been removed meanwhile."""
+        with self._free:
+            self._waiting = [each for each in self._waiting if not each[2].closed]
+            heapq.heapify(self._waiting)
+
     def close(self) -> None:
         """End the threads after what they do now."""
         with self._free:
@@ -129,11 +136,11 @@ class Stream:
         self.waiting[key] = event
         self.wake.set()
 
-    def take(self) -> list[tuple[str, Any]]:
-        """Return all events that wait."""
+    def take(self) -> list[Callable[[], tuple[str, Any]]]:
+        """Return all events that wait; calling them may take a while."""
         waiting, self.waiting = self.waiting, {}
         self.wake.clear()
-        return [event() for event in waiting.values()]
+        return list(waiting.values())
 
 
 class Session:
@@ -156,8 +163,8 @@ class Session:
         self._budget, self._searches = budget, searches
         self._stickers: dict[str, tuple[Path, int]] = {}
         self._overlays: dict[str, overlays.Compose] = {}
-        self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+        self._numbers, self._arriving = itertools.count(1), 0  # bytes of uploads that are opened
         self._streams: list[Stream] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alone_since, self._grace = time.monotonic(), FIRST_SECONDS
@@ -178,8 +185,7 @@ class Session:
         if len(self.items) >= MAX_FILES:
             raise ImageError(f"a page holds at most {MAX_FILES} files: remove some first")
         key = str(next(self._numbers))
-        self._hold(more=len(content))
-        try:
+        with self._holding(len(content)):
             item: Item
             if is_clip(name, content):
                 path = self.files.write(f"clip{Path(name).suffix.lower()}", content)  # PyAV reads files
@@ -194,8 +200,6 @@ class Session:
                 if self.closed:
                     raise ClosedError("the page was closed")
                 self.items[key] = item
-        finally:
-            self._hold()
         self.changed(item)
         self._search(item)
         return item
@@ -209,13 +213,29 @@ class Session:
         with self._lock:
             item = self.items.pop(key)
         item.close()
-        self._hold()
+        if self._searches is not None:
+            self._searches.forget_closed()
+        self.hold()
 
-    def _hold(self, more: int = 0) -> None:
-        """Count what this page holds, and ``more``; raise ImageError if that is too much."""
+    def hold(self) -> None:
+        """Count what this page holds; raise ImageError if that is too much."""
         with self._lock:
             held = sum(item.nbytes for item in self.items.values()) + sum(size for _, size in self._stickers.values())
-            self._budget.hold(self, held + more)
+            self._budget.hold(self, held + self._arriving)
+
+    @contextmanager
+    def _holding(self, size: int) -> Iterator[None]:
+        """Count an upload that is opened in the block; raise ImageError if it is too much."""
+        with self._lock:
+            self._arriving += size
+        try:
+            self.hold()
+            yield
+        finally:
+            with self._lock:
+                self._arriving -= size
+            with suppress(ImageError):  # the next upload is refused
+                self.hold()
 
     def set_settings(self, settings: Settings, keys: Iterable[str] | None) -> None:
         """Set the settings of files, None: of all, and of those that are added later.
@@ -245,7 +265,7 @@ class Session:
             paths = [self._stickers.pop(key)[0] for key in unused]
         for path in paths:
             self.files.delete(path)
-        self._hold()
+        self.hold()
 
     def overlay(self, settings: Settings) -> overlays.Compose:
         """Return the overlays of settings; raise ScrfdError if one refuses its options."""
@@ -253,9 +273,10 @@ class Session:
         made = self._overlays.get(key)
         if made is None:
             made = choices.compose(settings, self.sticker)
-            while len(self._overlays) >= MAX_OVERLAYS_KEPT:
-                self._overlays.pop(next(iter(self._overlays)), None)
-            self._overlays[key] = made
+            with self._lock:
+                while len(self._overlays) >= MAX_OVERLAYS_KEPT:
+                    del self._overlays[next(iter(self._overlays))]
+                self._overlays[key] = made
         return made
 
     def check(self, choice: Choice) -> list[str]:
@@ -275,11 +296,11 @@ class Session:
         if len(content) > MAX_STICKER_BYTES:
             raise ImageError(f"{label} has more than {MAX_STICKER_BYTES // 2**20} MiB: use a smaller one")
         open_picture(label, content)
-        self._hold(more=len(content))
-        path = self.files.write(plain_name(name), content)
         key = secrets.token_urlsafe(12)
-        with self._lock:
-            self._stickers[key] = path, len(content)
+        with self._holding(len(content)):
+            path = self.files.write(plain_name(name), content)
+            with self._lock:
+                self._stickers[key] = path, len(content)
         return key
 
     def layers(self, settings: Settings) -> list[tuple[str, Mapping[str, Any]]]:
@@ -327,6 +348,8 @@ class Session:
             stream.put(f"item {item.id}", partial(_event, "item", item))
         for job in self.jobs.values():
             stream.put(f"job {job.id}", partial(_event, "job", job))
+        if self.closed:
+            stream.put("bye", _bye)
         self._streams.append(stream)
         return stream
 
@@ -345,9 +368,15 @@ class Session:
             item.close()
         for job in self.jobs.values():
             job.close()
-        self._hold()
+        if self._searches is not None:
+            self._searches.forget_closed()
+        self.hold()
         for stream in self._streams:
-            stream.put("bye", lambda: ("bye", {}))
+            stream.put("bye", _bye)
+
+
+def _bye() -> tuple[str, Any]:
+    return "bye", {}
 
 
 def _event(name: str, state: Item | Export) -> tuple[str, Any]:

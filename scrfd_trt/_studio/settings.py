@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,7 @@ from scrfd_trt._tracking.options import TrackingOptions
 from scrfd_trt.errors import OptionError, ScrfdError
 
 Mode = Literal["hide", "fun"]
+Model = TypeVar("Model", bound=BaseModel)
 THRESHOLDS: dict[Mode, float] = {
     "hide": TrackingOptions().threshold,  # as in ``anonymize``
     "fun": float(DetectorOptions.model_fields["threshold"].default),
@@ -24,6 +25,15 @@ THRESHOLDS: dict[Mode, float] = {
 MIN_THRESHOLD = 0.05
 MAX_OVERLAYS = 8
 CHANNEL_ORDERS = {"bgr", "rgb"}  # choices of the option that the page does not offer: all its pictures are BGR
+
+
+def validated(model: type[Model], value: Any, what: str) -> Model:
+    """Return what the page has sent as a model; raise OptionError, which begins with ``what``, if it is invalid."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise OptionError(f"{what}: {'.'.join(map(str, first['loc']))}: {reason(first)}") from error
 
 
 class Choice(BaseModel):
@@ -53,13 +63,7 @@ class Settings(BaseModel):
     @classmethod
     def parse(cls, value: Any) -> Settings:
         """Return settings that the page has sent; raise OptionError if they are invalid."""
-        try:
-            return cls.model_validate(value)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise OptionError(
-                f"the settings are invalid: {'.'.join(map(str, first['loc']))}: {reason(first)}"
-            ) from error
+        return validated(cls, value, "the settings are invalid")
 
     @property
     def score(self) -> float:

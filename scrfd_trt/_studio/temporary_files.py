@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from scrfd_trt._files import locked_if_free
-from scrfd_trt.errors import ImageError
+from scrfd_trt.errors import ClosedError, ImageError
 
 PREFIX = "scrfd-trt-studio-"
 LOCK = "in-use"  # a file in each folder that its process keeps locked. A folder whose lock is free is abandoned.
@@ -55,25 +55,25 @@ class SessionFiles:
 
     def __init__(self, folder: TemporaryFolder) -> None:
         self._folder = folder
-        self._kept: list[Path] = []
+        self._own: Path | None = None
         self._guard = threading.Lock()
         self.closed = False
 
     def new_folder(self) -> Path:
-        """Return a new empty folder; raise ImageError if it cannot be created."""
+        """Return a new empty folder; raise ImageError if it cannot be created, ClosedError after the end."""
         try:
-            path = self._folder.new()
+            with self._guard:
+                if self.closed:
+                    raise ClosedError("the page was closed")
+                if self._own is None:
+                    self._own = self._folder.new()
+                return Path(tempfile.mkdtemp(dir=self._own))
         except OSError as error:
             reason = "there is no writable folder for them" if isinstance(error, FileNotFoundError) else error.strerror
             raise ImageError(
                 f"temporary files cannot be written: {reason or error}; set the environment variable TMPDIR to a "
                 "folder with free space, and start the studio again"
             ) from error
-        with self._guard:
-            self._kept.append(path)
-            if self.closed:
-                shutil.rmtree(path, ignore_errors=True)
-        return path
 
     def write(self, name: str, content: bytes) -> Path:
         """Write a file and return its path; raise ImageError if that fails."""
@@ -87,21 +87,17 @@ class SessionFiles:
             raise ImageError(f"{name[:60]!r} cannot be stored: {advice}") from error
         return path
 
-    def delete(self, path: Path | None) -> None:
-        """Delete a file with its folder; do nothing for None and for files that are not of this page."""
-        with self._guard:
-            if path is None or path.parent not in self._kept:
-                return
-            self._kept.remove(path.parent)
-        shutil.rmtree(path.parent, ignore_errors=True)
+    def delete(self, path: Path) -> None:
+        """Delete a file with its folder; do nothing for files that are not of this page."""
+        if path.parent.parent == self._own:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
     def close(self) -> None:
         """Delete all files; may be called twice."""
         with self._guard:
             self.closed = True
-            kept, self._kept = self._kept, []
-        for path in kept:
-            shutil.rmtree(path, ignore_errors=True)
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
 
 
 def delete_abandoned() -> None:

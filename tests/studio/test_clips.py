@@ -94,8 +94,9 @@ def test_command_line_draws_edited_faces_file_equally(clip: Any, film: Path, tmp
     edit(clip, "visible", tracks=[kept], visible=True)
     edit(clip, "split", track=split, t=0.2)
     edit(clip, "add", places=FAR)
-    clip.write(tmp_path / "studio.mp4", lambda *_: None)
-    clip.write_faces(tmp_path / clip.faces_name)
+    (tmp_path / "studio").mkdir()
+    (_, own), (name, faces_file) = clip.write(tmp_path / "studio", lambda *_: None, faces_file=True)
+    faces_file.rename(tmp_path / name)
     shutil.copy(film, tmp_path / "street.mp4")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
@@ -105,12 +106,12 @@ def test_command_line_draws_edited_faces_file_equally(clip: Any, film: Path, tmp
         (tmp_path / "street_anonymized.mp4").unlink()
         exec(compile(program, "program", "exec"), {})
     for other in (anonymized, pictures(tmp_path / "street_anonymized.mp4")):
-        assert all((a == b).all() for a, b in zip(pictures(tmp_path / "studio.mp4"), other, strict=True))
-    with av.open(str(tmp_path / "studio.mp4")) as container:
+        assert all((a == b).all() for a, b in zip(pictures(own), other, strict=True))
+    with av.open(str(own)) as container:
         assert [stream.codec_context.name for stream in container.streams] == ["h264", "aac"]
     with FacesReader(tmp_path / clip.faces_name) as file:
         assert (file.header.video, file.header.visible, len(file.header.covers)) == ("street.mp4", (kept,), 1)
-    assert not list(tmp_path.glob("drawn*"))
+    assert list((tmp_path / "studio").iterdir()) == [own]
 
 
 def test_frames_are_covered_as_far_as_a_person_wants(clip: Any) -> None:
@@ -186,7 +187,7 @@ def faces_of(*frames: dict[int, tuple[float, str]], dropped: tuple[int, ...] = (
 
 
 def apply(faces: Faces, **operation: Any) -> None:
-    from scrfd_trt._studio.clips import Operation
+    from scrfd_trt._studio.items import Operation
 
     faces.edit(Operation(**operation))
 
@@ -232,7 +233,8 @@ def test_merged_people_are_covered_unless_all_stay_visible() -> None:
     assert not lanes(faces)[2]["dropped"], "a person covers what a second look dropped"
     apply(faces, op="merge", tracks=[1, 2])
     assert not lanes(faces)[1]["visible"]
-    assert faces.header.visible == faces.header.dropped == ()
+    header = faces.header_of(faces.edits)
+    assert header.visible == header.dropped == ()
 
 
 def test_other_search_keeps_drawn_faces_and_visible_people(clip: Any, look: Look) -> None:
@@ -255,7 +257,7 @@ def test_other_search_keeps_drawn_faces_and_visible_people(clip: Any, look: Look
 def test_close_stops_search_and_writing_and_deletes_files(session: Any, film: Path, tmp_path: Path) -> None:
     session.settings = SOLID
     clip = session.add("street.mp4", film.read_bytes())
-    session.changed = lambda item: item._done and item.close()
+    session.changed = lambda item: item._progress and item.close()
     with pytest.raises(ClosedError):
         clip.look()
     assert not clip.path.parent.exists()
@@ -269,8 +271,30 @@ def test_cancelled_result_is_not_left(clip: Any, tmp_path: Path) -> None:
             raise ClosedError("cancelled")
 
     with pytest.raises(ClosedError):
-        clip.write(tmp_path / "out.mp4", progress)
-    assert not list(tmp_path.iterdir())
+        clip.write(tmp_path, progress, faces_file=False)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".jsonl"]
+
+
+def test_result_and_faces_file_are_those_of_one_moment(clip: Any, tmp_path: Path) -> None:
+    track = clip.timeline()["tracks"][0]["id"]
+
+    def progress(done: float, *_: Any) -> None:
+        if done == 3:
+            edit(clip, "visible", tracks=[track], visible=True)
+
+    _, (_, path) = clip.write(tmp_path, progress, faces_file=True)
+    with FacesReader(path) as file:
+        assert file.header.visible == ()
+    assert clip.timeline()["tracks"][0]["visible"]
+
+
+def test_page_without_room_stores_fewer_pictures(session: Any, film: Path, look: Look) -> None:
+    session.settings = SOLID
+    clip = session.add("street.mp4", film.read_bytes())
+    session._budget.per_page = 10
+    assert look(clip).info()["state"] == "ready"
+    assert clip._proxies.is_full
+    assert clip.frame(0.5, True)
 
 
 def test_files_that_are_no_clips_are_refused(

@@ -79,6 +79,24 @@ def test_stages_show_results_early_and_keep_ids_and_choices(session: Any) -> Non
     assert [face["id"] for face in left if not face["covered"]] == [first[1]["id"]], "a choice stays"
 
 
+def test_face_of_another_search_stays_only_while_a_choice_names_it(photo: Any, session: Any, look: Look) -> None:
+    first, *_ = ids(photo)
+    photo.edit({"op": "uncover", "faces": [first]})
+    session.set_settings(SOLID.model_copy(update={"threshold": 1.0}), None)
+    assert ids(look(photo)) == [first]
+    assert photo.edit({"op": "undo"})["faces"] == []
+
+
+def test_moved_face_does_not_come_back_in_its_first_place(photo: Any, session: Any, look: Look) -> None:
+    first, *_ = ids(photo)
+    photo.edit({"op": "move", "face": first, "box": [10, 10, 50, 60]})
+    for threshold in (1.0, 0.3):
+        session.set_settings(SOLID.model_copy(update={"threshold": threshold}), None)
+        look(photo)
+    assert first not in ids(photo)
+    assert len(ids(photo)) == 3
+
+
 def test_edits_undo_redo_and_reset(photo: Any) -> None:
     before = covered(photo).copy()
     one, *_ = ids(photo)
@@ -108,16 +126,18 @@ def test_edits_undo_redo_and_reset(photo: Any) -> None:
 @pytest.mark.parametrize(
     ("operation", "reason"),
     [
-        ({}, "no such edit"),
-        ({"op": ["x"]}, "no such edit"),
+        ({}, "op"),
+        ({"op": "dance"}, "no edit 'dance'"),
+        ({"op": ["x"]}, "op: must be text"),
+        ({"op": "undo"}, "nothing to undo"),
         ({"op": "cover"}, "no such face"),
         ({"op": "cover", "faces": [99]}, "no such face"),
-        ({"op": "cover", "faces": [[]]}, "no such face"),
+        ({"op": "cover", "faces": [[]]}, "faces.0"),
         ({"op": "remove", "face": 1}, "only a drawn face"),
-        ({"op": "move", "face": True, "box": [1, 2, 30, 40]}, "no such face"),
-        ({"op": "add", "box": [1, 2, 3]}, "a box of x1"),
-        ({"op": "add", "box": [1, 2, float("nan"), 4]}, "a box of x1"),
-        ({"op": "add", "box": [1, 2, 10**400, 4]}, "a box of x1"),
+        ({"op": "move", "face": 99, "box": [1, 2, 30, 40]}, "no such face"),
+        ({"op": "add", "box": [1, 2, 3]}, "box.3"),
+        ({"op": "add", "box": [1, 2, float("nan"), 4]}, "box.2"),
+        ({"op": "add", "box": [1, 2, 10**400, 4]}, "box.2"),
         ({"op": "add", "box": [900, 2, 990, 40]}, "too small"),
     ],
 )
@@ -169,10 +189,9 @@ def test_overlays_that_change_the_whole_picture_are_drawn_again(session: Any, lo
 
 
 def result(photo: Any, folder: Path) -> Path:
-    path = folder / "studio" / photo.output_name
-    path.parent.mkdir(exist_ok=True)
-    photo.write(path, lambda *_: None)
-    return path
+    (folder / "studio").mkdir(exist_ok=True)
+    ((name, path),) = photo.write(folder / "studio", lambda *_: None, faces_file=False)
+    return path.rename(path.with_name(name))
 
 
 def command_line(words: str, folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
@@ -268,6 +287,10 @@ def test_photographs_in_memory_are_limited(session: Any, look: Look, monkeypatch
     assert kept.peek(first) is None
     with pytest.raises(ClosedError):
         first.picture(covered=True, side=9)
+    session.remove(second.id)
+    with pytest.raises(ClosedError):
+        kept.get(second, lambda: next(second._file.frames()))
+    assert kept.peek(second) is None, "it was removed while it was decoded"
 
 
 def test_files_of_several_pages_and_damaged_ones(session: Any, look: Look) -> None:

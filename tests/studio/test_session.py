@@ -34,7 +34,10 @@ def add(session: Session, *names: str) -> list[Any]:
 
 
 def content(job: Any) -> bytes:
-    return b"".join(job.content())
+    ((_, path),) = job.results
+    data: bytes = path.read_bytes()
+    job.delete()
+    return data
 
 
 def test_exports(session: Session, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,10 +55,10 @@ def test_exports(session: Session, look: Look, monkeypatch: pytest.MonkeyPatch) 
         ]
     assert not job.results, "the files are deleted"
     single = session.export([first.id], faces_files=False)
-    assert (single.name, content(single)[:4]) == ("a_anonymized.png", b"\x89PNG")
+    assert (single.results[0][0], content(single)[:4]) == ("a_anonymized.png", b"\x89PNG")
     others[0].fail("it is broken")
     partly = session.export(None, faces_files=False)
-    assert (partly.state, len(partly.results)) == ("done", 2)
+    assert (partly.state, partly.results[0][0]) == ("done", "anonymized.zip")
     assert partly.text == "1 of 3 files are missing: A.png: it is broken"
     failed = session.export([others[0].id], faces_files=False)
     assert (failed.state, failed.info()["download"], failed.text) == ("failed", None, "A.png: it is broken")
@@ -72,6 +75,16 @@ def test_exports_are_cancelled_and_end_with_the_page(session: Session, folder: T
             break
         threading.Event().wait(0.02)
     assert (job.state, job.results, job.info()["download"]) == ("cancelled", [], None)
+
+
+def test_file_that_is_removed_is_left_out_of_an_export(session: Session, look: Look) -> None:
+    look(add(session, "a.png")[0])
+    (never,) = add(session, "b.png")
+    job = session.export(None, faces_files=False)
+    session.remove(never.id)
+    job._thread.join(5)
+    assert (job.state, job.text) == ("done", "1 of 2 files are missing: b.png: the file was removed")
+    assert job.results[0][0] == "a_anonymized.png"
 
 
 def test_budget_limits_pages_alone_and_together(
@@ -114,10 +127,22 @@ def test_closed_page_has_no_files_and_is_freed(session: Session, folder: Tempora
     assert not path.exists()
     with pytest.raises(ClosedError):
         add(page, "b.png")
+    with pytest.raises(ClosedError):
+        page.files.new_folder()
     gone = weakref.ref(page)
     del page
     gc.collect()
     assert gone() is None
+
+
+def test_files_of_closed_page_wait_for_no_search(session: Session, folder: TemporaryFolder) -> None:
+    searches = Searches(threads=0)
+    page = Session(session.detector, folder, "", Budget(1 << 20), searches)
+    add(page, "a.png", "b.png")
+    page.remove("1")
+    assert [item.name for _, _, item in searches._waiting] == ["b.png"]
+    page.close()
+    assert not searches._waiting
 
 
 def test_first_looks_at_all_files_come_before_second_ones() -> None:
@@ -126,7 +151,7 @@ def test_first_looks_at_all_files_come_before_second_ones() -> None:
 
     class Item:
         def __init__(self, name: str) -> None:
-            self.name, self.looks = name, 0
+            self.name, self.looks, self.closed = name, 0, False
 
         def look(self) -> bool:
             begin.wait(5)
