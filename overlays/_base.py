@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -13,11 +15,11 @@ from numpy.typing import NDArray
 
 from overlays._geometry import Image
 from overlays._records import GpuFaces
-from scrfd_trt._crops import check_image, drawn_by
+from scrfd_trt._crops import check_image, drawn_by, overlay_error
 from scrfd_trt._detections import Detections
 from scrfd_trt._option_names import Explained, check_type, explained_options
 from scrfd_trt._options import OptionsModel
-from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError, one_line
+from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError, ScrfdError
 
 
 @runtime_checkable
@@ -76,6 +78,11 @@ class OverlayModel(OptionsModel):
     is_local: ClassVar[bool] = False
     covers: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "draw" in vars(cls):
+            cls.draw = _for_call(cls.draw)  # type: ignore[method-assign]
+
     @explained_options
     def __call__(self, image: Image, detections: Detections, *, out: Image | None = None) -> Image:
         """Draw on a copy of the image, or into ``out``; see :meth:`Overlay.__call__`.
@@ -102,7 +109,8 @@ class OverlayModel(OptionsModel):
         if is_default and detections._source and detections._source[1] == "rgb":
             what = "these faces are of an RGB image: create the overlay with color='rgb', or 'bgr' if it draws on BGR"
             raise OptionError(what, fields=["color"])
-        drawn: Any = self.draw(canvas, detections)
+        with _calling():
+            drawn: Any = self.draw(canvas, detections)
         if isinstance(drawn, np.ndarray) and not np.may_share_memory(drawn, canvas):
             raise OverlayError(
                 f"{type(self).__name__}.draw returns an array, which is not used: draw on the canvas, such as with "
@@ -171,7 +179,32 @@ class OverlayModel(OptionsModel):
 
     @abstractmethod
     def draw(self, canvas: Image, detections: Detections) -> None:
-        """Draw on the canvas, a contiguous and writable copy of the caller's image."""
+        """Draw on the canvas, a contiguous and writable copy of the image; only calls of the overlay call it."""
+
+
+_calls = threading.local()  # ``depth``: calls of overlays in progress on this thread
+
+
+@contextmanager
+def _calling() -> Iterator[None]:
+    before = _calls.depth = getattr(_calls, "depth", 0)
+    _calls.depth += 1
+    try:
+        yield
+    finally:
+        _calls.depth = before
+
+
+def _for_call(draw: Callable[..., None]) -> Callable[..., None]:
+    """Refuse other calls of ``draw``, which would change the caller's image and return nothing."""
+
+    @functools.wraps(draw)
+    def checked(self: OverlayModel, canvas: Image, detections: Detections) -> None:
+        if not getattr(_calls, "depth", 0):
+            raise OverlayError("draw(…) is the part that authors write: call the overlay itself, overlay(image, faces)")
+        return draw(self, canvas, detections)
+
+    return checked
 
 
 @explained_options
@@ -248,7 +281,7 @@ def guarded(overlay: Overlay) -> Iterator[None]:
     except ScrfdError:
         raise
     except Exception as error:  # third-party overlays may raise anything
-        raise OverlayError(f"overlay {overlay!r} failed: {type(error).__name__}: {one_line(error)}") from error
+        raise overlay_error(overlay, error) from error
 
 
 def draw_in_place(overlay: Overlay, image: Image, detections: Detections) -> Image:

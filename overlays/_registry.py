@@ -214,7 +214,10 @@ def _entry(name: str) -> EntryPoint:
 
 def _entries(name: str) -> dict[tuple[str, str], EntryPoint]:
     if not isinstance(name, str):
-        raise OptionError(f"the name of an overlay is required, not {shown(name)}; an overlay is used as it is")
+        hint = "this is an overlay already" if callable(name) else "create one by one, and join them by Compose(…)"
+        raise OptionError(f"the name of an overlay is required, not {shown(name)}: {hint}")
+    if ":" in name:
+        raise OptionError(f"{name!r} has options: use overlays.parse({name!r})")
     if found := _by_source(_search_path(), name):
         return found
     meant = {"mosaic": "pixelate", "black": "solid", "box": "boxes"}.get(name, "")

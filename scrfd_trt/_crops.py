@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -46,11 +47,25 @@ def drawn_by(overlay: Callable[[Any, Any], Any], image: NDArray[np.uint8], detec
     except (ScrfdError, MemoryError):
         raise
     except Exception as error:  # third-party overlays may raise anything
-        raise OverlayError(f"overlay {overlay!r} failed: {type(error).__name__}: {one_line(error)}") from error
+        raise overlay_error(overlay, error, image) from error
     if isinstance(found, np.ndarray) and found.shape == image.shape and found.dtype == np.uint8:
         return found
     what = f"{found.shape} {found.dtype}" if isinstance(found, np.ndarray) else type(found).__name__
-    raise OverlayError(f"overlay {overlay!r} must return an array of {image.shape} uint8 like its image, not {what}")
+    name, required = overlay_name(overlay), f"an array of {image.shape} uint8 like its image"
+    raise OverlayError(f"overlay {name} must return {required}, not {what}")
+
+
+def overlay_name(overlay: object) -> str:
+    """Return the name of a function, and how another overlay is created."""
+    return str(getattr(overlay, "__qualname__", None) or repr(overlay))
+
+
+def overlay_error(overlay: object, error: Exception, image: NDArray[np.uint8] | None = None) -> OverlayError:
+    """Return the error for an exception of an overlay, which may have drawn on an image that is read-only."""
+    reason = f"{type(error).__name__}: {one_line(error)}"
+    if image is not None and not image.flags.writeable and re.search("read-?only", reason):
+        reason = "the image is read-only; begin with image = image.copy()"
+    return OverlayError(f"overlay {overlay_name(overlay)} failed: {reason}")
 
 
 def explain_no_array(image: object) -> str:

@@ -44,12 +44,8 @@ def check_readable(path: Path) -> None:
 
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Check before any work that a file can be written; raise OptionError or OutputError."""
-    folder = path.parent
-    with output_errors(path):
-        if not folder.is_dir():
-            raise OptionError(f"cannot write {path}: there is no folder {folder}; create it first")
     _check_free(path, overwrite)
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}: the folder is write-protected; name another one")
 
 
@@ -230,7 +226,9 @@ def _check_free(path: Path, overwrite: bool) -> None:
     with output_errors(path):
         try:
             path.lstat()  # finds a link without a target, and a name that is too long, as exists() does not
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            if not path.parent.is_dir():
+                raise OptionError(f"cannot write {path}: there is no folder {path.parent}; create it first") from None
             return
         if path.exists() and not path.is_file():
             raise OptionError(f"cannot write {path}: a folder or device is there; name a file")

@@ -188,7 +188,7 @@ def _other_kind(path: Path | bytes) -> str:
         is_page = path[:99].lstrip().lower().startswith((b"<!doctype html", b"<html"))
         return "this is a web page: pass the address or content of the image itself" if is_page else ""
     if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib's, it raises no error
-        return "this is a folder: pass it alone, not in a list, to detect_batch or stream"
+        return "this is a folder: call detect_batch(folder) or stream(folder), with the folder alone"
     exists = os.path.exists(path)  # noqa: PTH110
     if glob.has_magic(str(path)) and not exists:
         return "this is a glob: call detect_batch or stream for the files that match"

@@ -87,6 +87,7 @@ _NESTED: Final = {
     "tracking": ("TrackingOptions", "threshold low bridge extend smooth every conf skip stride"),
     "encode": ("EncodeOptions", "codec crf preset quality pixel_format audio subtitles keep_audio bitrate"),
     "selection": ("TrackSelection", "only_tracks except_tracks drop_tracks covers only_regions only_spans track_ids"),
+    "keep_location": ("only the command has it: scrfd-trt anonymize --verify searches the copy for faces", "verify"),
     "max_faces": ("use save(path), show(), plot() or crop() of the faces", "save show plot draw save_txt save_crop"),
     "threshold": ("call stream(images), which yields the faces of each", "stream"),
 }  # fmt: skip
@@ -194,6 +195,10 @@ _OWN: Final = (
     ("FrameReader", "release", "use close()"),
     ("Frame", "shape to_ndarray", "use image, an array (H, W, 3) in BGR"),
     ("FrameFaces", "image frame", "it has faces only; overlay_live yields frames with their faces"),
+    ("FrameFaces", "to_pandas to_polars to_arrow to_csv to_dicts", "use detections(reader.info.size), which has it"),
+    ("TrackSummary", "id track_id track", "use number"),
+    ("TrackSummary", "start end score", "use first.pts_seconds, last.pts_seconds, or best, its best face"),
+    ("Summary", "to_polars to_df to_dict to_csv to_json", "use to_pandas(), a row for each track"),
     ("FrameFaces", "plot save show crop align to_json", "use detections(size), whose methods take the image"),
     ("FrameFaces", "ids track_id", "use track_ids"),
     ("Face", "id track_id tracker_id", "use track"),
@@ -202,6 +207,9 @@ _OWN: Final = (
     ("scrfd_trt", "list_models available_models", "use scrfd_trt.models.list_models()"),
     ("scrfd_trt", "find_faces detect_video overlay_video overlay_live open_source", "import it from scrfd_trt.video"),
     ("scrfd_trt", "VideoReader VideoWriter Tracker TrackingOptions EncodeOptions", "import it from scrfd_trt.video"),
+    ("scrfd_trt", "FacesReader FacesWriter TrackSelection Summary LiveReader", "import it from scrfd_trt.video"),
+    ("scrfd_trt", "anonymize_video blur_video", "use scrfd_trt.video.overlay_video(source, output, detector, overlay)"),
+    ("scrfd_trt scrfd_trt.video", "read_detections read_faces", "use scrfd_trt.video.FacesReader(path)"),
     ("scrfd_trt", "anonymize blur overlays", "import overlays; overlays.create('blur')(image, faces) hides faces"),
     ("scrfd_trt.video", "anonymize_video anonymize", "use overlay_video(source, output, detector, overlay)"),
     ("scrfd_trt.video", "SCRFDDetector Detections Detection", "import it from scrfd_trt"),
@@ -307,7 +315,7 @@ def explained_options(function: Function) -> Function:
         if not (takes_any or keywords.keys() <= known):
             raise _wrong_call(function.__qualname__, parameters, places, arguments, keywords)
         if missing := {*required} - keywords.keys() - {*places[: len(arguments)]}:
-            raise _incomplete_call(function.__qualname__, required, missing, arguments)
+            raise _incomplete_call(function.__qualname__, required, missing, arguments, checked)
         if checked:
             for name, value in (*zip(places, arguments), *keywords.items()):  # noqa: B905 - some have defaults
                 if name in checked and not (value is None and name in optional):
@@ -367,14 +375,27 @@ def check_type(name: str, annotation: str, value: Any) -> None:
 
 
 def _incomplete_call(
-    function: str, required: list[str], missing: Collection[str], arguments: tuple[Any, ...]
+    function: str,
+    required: list[str],
+    missing: Collection[str],
+    arguments: tuple[Any, ...],
+    types: Mapping[str, str],
 ) -> OptionError:
-    """Return the error for a call without some of the arguments that are required."""
+    """Return the error for a call without some of the arguments that are required.
+
+    Values by position that are of the type of a later argument are taken for that one.
+    """
     owner, _, name = function.rpartition(".")
     if required[0] == "self" and arguments and owner not in {each.__name__ for each in type(arguments[0]).__mro__}:
         return OptionError(f"{function}(…) is called on an object, not on the class: {owner}(…).{name}(…)")
     takes = [one for one in required if one not in _SELF]
-    absent = ", ".join(one for one in takes if one in missing)
+    left, skipped = [*arguments[required[0] in _SELF :]], []
+    for one in takes:
+        if left and (one not in types or _TYPES[types[one]][0](left[0])):
+            del left[0]
+        else:
+            skipped.append(one)
+    absent = ", ".join(skipped if len(skipped) == len(missing) and not left else (x for x in takes if x in missing))
     callee = owner if name in _CALLS else name
     return OptionError(f"{callee}({', '.join(takes)}) requires {absent}, too", fields=missing)
 

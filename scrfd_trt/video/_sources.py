@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import re
 import sys
@@ -197,7 +198,9 @@ def _images(folder: Path) -> list[Path]:
     types = sorted({IMAGE_TYPES[path.suffix.lower()] for path in found})
     if len(types) != 1:
         found_types = f"images of several types, {', '.join(types)}; use one folder per type" if types else "no images"
-        raise VideoError(f"{folder}: there are {found_types}")
+        is_clips = any((mimetypes.guess_type(path.name)[0] or "").startswith("video/") for path in folder.iterdir())
+        hint = "; a folder is one video of its images, so pass its video files one by one" if is_clips else ""
+        raise VideoError(f"{folder}: there are {found_types}{hint}")
     return sorted(found, key=_natural_key)
 
 

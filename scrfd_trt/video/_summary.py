@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scrfd_trt._exports import load
+from scrfd_trt._option_names import Explained
 from scrfd_trt._tracking.faces import ORIGINS, Face, FrameFaces, Origin
 from scrfd_trt.video._selection import is_within
 from scrfd_trt.video._timestamps import GapFinder
@@ -22,8 +24,8 @@ BORDER = 0.05  # share of its longer side within which a box touches the border 
 Doubt = Literal["bridged", "faint", "lost"]  # filled between detections; low score; ended inside of the frame
 
 
-@dataclass
-class TrackSummary:
+@dataclass(repr=False)
+class TrackSummary(Explained):
     """One track.
 
     Attributes
@@ -48,6 +50,11 @@ class TrackSummary:
     def frames(self) -> int:
         """Number of frames with this track."""
         return sum(self.counts.values())
+
+    def __repr__(self) -> str:
+        times = f"{self.first.pts_seconds:.3f} to {self.last.pts_seconds:.3f} s"
+        count = f"{self.frames} frame" + "s" * (self.frames != 1)
+        return f"<TrackSummary {self.number}: {times}, {count}, best score {self.best.score:.2f}>"
 
 
 @dataclass(frozen=True, order=True)
@@ -93,7 +100,7 @@ class _Run:
             self.shown = frame.pts_seconds, tuple(box.tolist())
 
 
-class Summary:
+class Summary(Explained):
     """Summary of a video's faces, built frame by frame.
 
     Parameters
@@ -112,7 +119,7 @@ class Summary:
     faces, cuts
         Number of boxes in all frames, and of scene cuts.
     tracks
-        :class:`TrackSummary` by track number.
+        :class:`TrackSummary` by track number, a dict.
     dropped
         :class:`TrackSummary` by number of the tracks that a second look dropped: they are not covered, and nothing else
         counts them.
@@ -161,6 +168,27 @@ class Summary:
     def __repr__(self) -> str:
         counts = {"frame": self.frames, "track": len(self.tracks), "face": self.faces}
         return f"<Summary: {', '.join(f'{n} {noun}' + 's' * (n != 1) for noun, n in counts.items())}>"
+
+    def to_pandas(self) -> Any:
+        """Return the tracks as ``pandas.DataFrame``; raise ``MissingDependencyError`` without pandas.
+
+        A row has ``track_id``, ``first_frame``, ``last_frame``, ``start`` and ``end`` in seconds, ``frames``, the
+        number of frames with the face, ``best_frame``, and the ``best_score`` there.
+        """
+        rows = [
+            {
+                "track_id": one.number,
+                "first_frame": one.first.number,
+                "last_frame": one.last.number,
+                "start": one.first.pts_seconds,
+                "end": one.last.pts_seconds,
+                "frames": one.frames,
+                "best_frame": one.best_frame,
+                "best_score": one.best.score,
+            }
+            for one in self.tracks.values()
+        ]
+        return load("pandas", "to_pandas()").DataFrame(rows)
 
     def add(self, frame: FrameFaces) -> None:
         """Add the next frame."""

@@ -167,6 +167,13 @@ def test_compose_rejects_non_callables() -> None:
     assert repr(Compose(Brighter(amount=3))) == "Compose(Brighter(amount=3))"
 
 
+def test_draw_is_for_authors() -> None:
+    image = gray()
+    with pytest.raises(OverlayError, match=r"call the overlay itself, overlay\(image, faces\)"):
+        Brighter().draw(image, nothing(4, 3))
+    assert (image == 20).all()
+
+
 def test_nested_compose_copies_once() -> None:
     canvases = []
 

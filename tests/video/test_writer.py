@@ -80,7 +80,7 @@ def test_video_without_frames_is_an_error(clip: MakeClip, tmp_path: Path) -> Non
     [
         ("out.xyz", {}, r"videos are not written as \.xyz; use one of: \.mp4"),
         ("out.mp4", {"pixel_format": "nope"}, "libx264 does not support 'nope'; the choices are: yuv420p"),
-        ("no/out.mp4", {}, "No such file or directory"),
+        ("no/out.mp4", {}, "there is no folder .*no; create it first"),
         ("out.webm", {"codec": "h264"}, r"cannot write .*out\.webm"),
     ],
 )
