@@ -7,6 +7,7 @@ from PIL import Image as PilImage
 from pydantic import Field
 
 from overlays import Compose, Overlay, OverlayModel, create
+from scrfd_trt._crops import drawn_by
 from scrfd_trt._detections import Detections
 from scrfd_trt.errors import DetectionsError, ImageError, OptionError, OverlayError
 
@@ -172,6 +173,19 @@ def test_draw_is_for_authors() -> None:
     with pytest.raises(OverlayError, match=r"call the overlay itself, overlay\(image, faces\)"):
         Brighter().draw(image, nothing(4, 3))
     assert (image == 20).all()
+
+
+def test_drawing_on_a_read_only_image_is_explained() -> None:
+    def white_corner(image: NDArray[np.uint8], _: Detections) -> NDArray[np.uint8]:
+        image[:2] = 255
+        return image
+
+    image = gray()
+    image.flags.writeable = False
+    with pytest.raises(
+        OverlayError, match=r"white_corner failed: the image is read-only; begin with image = image\.copy"
+    ):
+        drawn_by(white_corner, image, nothing(4, 3))
 
 
 def test_nested_compose_copies_once() -> None:

@@ -189,9 +189,12 @@ def test_crops_of_tracks_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("spec", "hint"),
     [
-        ("solid:color=red", "the colour is fill"),
-        ("boxes:color=#fff", "the colour is box_color"),
-        ("landmarks:color=green", "the colour is box_color or left_color or right_color or nose_color"),
+        ("solid:color=red", "for the colour write fill="),
+        ("boxes:color=#fff", "for the colour write box_color="),
+        (
+            "landmarks:color=green",
+            "for the colour write box_color=.* or left_color=.* or right_color=.* or nose_color=",
+        ),
         ("skull:color=red", "bgr or rgb"),
     ],
 )
