@@ -14,10 +14,12 @@ export function reason(text, status) {
   try { return JSON.parse(text).error ?? text; } catch { return text?.length < 300 && !text.startsWith("<") && text ? text : `The studio answers with ${status}.`; }
 }
 
+const request = (path, options) => fetch(path, options).catch(() => { throw new Error("The studio does not answer. Is it still running?"); });
+
 export class Api {
   /** Open a session. */
   static async open() {
-    return new Api(await read(await fetch("/api/session", { method: "POST" })));
+    return new Api(await read(await request("/api/session", { method: "POST" })));
   }
 
   constructor({ session, limits, samples, overlays }) { Object.assign(this, { session, limits, samples, overlays }); }
@@ -32,13 +34,9 @@ export class Api {
   /** Return the address of a WebSocket. */
   socket(path) { return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${this.url(path)}`; }
 
-  async #send(method, path, body, more = {}) {
+  async #send(method, path, body) {
     const headers = { "x-session": this.session, ...(body === undefined ? {} : { "content-type": "application/json" }) };
-    let answer;
-    try {
-      answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), ...more });
-    } catch { throw new Error("The studio does not answer. Is it still running?"); }
-    return read(answer);
+    return read(await request(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) }));
   }
 
   get(path) { return this.#send("GET", path); }

@@ -99,7 +99,7 @@ class App {
       if (event.target.closest?.("input, select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "?" && event.target.closest("#stage, .strip")) byId("keys").showModal();
     });
-    addEventListener("beforeunload", (event) => { if (this.exports.unsaved.size) event.preventDefault(); });
+    addEventListener("beforeunload", (event) => { if (this.exports.unsaved.size || this.exports.busy || this.uploading) event.preventDefault(); });
     addEventListener("pagehide", () => this.api.end());
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
     this.api.listen({
@@ -123,6 +123,7 @@ class App {
 
   #view(name) {
     if (name !== "live") { this.live?.destroy(); this.live = null; }
+    if (document.body.dataset.view !== name) scrollTo(0, 0);
     document.body.dataset.view = name;
   }
 
@@ -280,10 +281,16 @@ class App {
     state(null);
     for (const [key, row] of this.rows) row.querySelector(".thumb-open").toggleAttribute("aria-current", key === id);
     this.rows.get(id)?.querySelector(".thumb-open").setAttribute("aria-current", "true");
-    this.rows.get(id)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.#reveal(this.rows.get(id));
     this.settings.set(this.item.settings ?? this.settings.settings, this.item.settings ? id : null);
     this.thumbnailsOf = null;
     this.#update();
+  }
+
+  /** Scroll the strip, but not the page, to a file. */
+  #reveal(row) {
+    const [strip, part] = [byId("strip"), row].map((element) => element.getBoundingClientRect());
+    byId("strip").scrollLeft += Math.min(part.left - strip.left - 8, 0) + Math.max(part.right - strip.right + 8, 0);
   }
 
   /** Show the state of the current item. */

@@ -24,7 +24,8 @@ export class Exports {
     const items = exportable(this.items());
     byId("export-text").textContent = exportText(this.items());
     byId("export-zip").querySelector(".label").textContent = items.length > 1 ? "Download a zip" : "Download";
-    byId("export-list").replaceChildren(...items.map((item) => make("li", {}, `${item.name}${item.reviewed ? "" : " (not reviewed)"}`)));
+    const note = ({ state, reviewed }) => (state === "failed" ? " (left out: cannot be used)" : reviewed ? "" : " (not reviewed)");
+    byId("export-list").replaceChildren(...this.items().filter((item) => items.includes(item) || item.state === "failed").map((item) => make("li", {}, `${item.name}${note(item)}`)));
     this.#buttons();
     byId("export-dialog").showModal();
   }
@@ -42,6 +43,7 @@ export class Exports {
   end() {
     for (const id of this.#waiting.keys()) this.job({ id, state: "failed", text: "The studio has ended." });
     this.unsaved.clear();
+    this.busy = false;
   }
 
   /** Download the result of one file. */
@@ -116,7 +118,8 @@ export class Exports {
   async #zip() {
     const items = exportable(this.items());
     this.#fetch(await this.#start(items, byId("export-faces").checked, ({ done, total, text }) => this.#show(done, total, text)));
-    return `${count(items.length, "file")} exported.`;
+    const failed = this.items().filter((item) => item.state === "failed").length;
+    return `${count(items.length, "file")} exported${failed ? `, ${failed} left out` : ""}.`;
   }
 
   /** Write one result after the other into a folder that the person chooses. */

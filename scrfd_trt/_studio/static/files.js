@@ -81,11 +81,13 @@ export function nextToReview(items, id) {
 export function exportText(all) {
   const uploading = all.filter((item) => item.local && item.state !== "failed").length;
   const usable = exportable(all);
+  const failed = all.filter((item) => item.state === "failed").length;
   if (!usable.length) return "There is no file to export.";
   const [waiting, open] = [usable.filter((item) => item.state !== "ready").length, usable.filter((item) => !item.reviewed).length];
   const parts = [open ? `${open} of ${count(usable.length, "file")} ${open === 1 ? "is" : "are"} not reviewed.` : `${usable.length === 1 ? "The file is" : "All files are"} reviewed.`];
   if (waiting) parts.push(`The export waits for ${count(waiting, "file")} in which faces are still searched.`);
-  if (uploading) parts.push(`${count(uploading, "file")} ${uploading === 1 ? "is" : "are"} still uploaded, and not in this export.`);
+  if (failed) parts.push(`${count(failed, "file")} cannot be used, and ${failed === 1 ? "is" : "are"} left out.`);
+  if (uploading) parts.push(`${count(uploading, "file")} ${uploading === 1 ? "is" : "are"} still being uploaded, and not in this export.`);
   return parts.join(" ");
 }
 

@@ -263,8 +263,14 @@ const FIELDS = {
     } } });
     const name = make("span", { class: "small muted" });
     const remove = make("button", { type: "button", class: "icon-button", "aria-label": `Remove ${words(option.name)}`, on: { click: () => { input.value = ""; change(null); show(null); } } }, icon("close"));
-    const show = (sticker) => { name.textContent = sticker ? files[sticker] ?? "Uploaded" : option.required ? "Choose a PNG or WebP with alpha." : ""; remove.hidden = !sticker || option.required; };
+    const choose = make("button", { type: "button", class: "button with-icon wide", on: { click: () => input.click() } }, icon("image"), "Choose a picture");
+    const show = (sticker) => {
+      const missing = !sticker && option.required;
+      name.textContent = sticker ? files[sticker] ?? "Uploaded" : missing ? "Choose a PNG or WebP with alpha. Until then, the picture keeps the overlay it has." : "";
+      choose.classList.toggle("primary", missing);
+      remove.hidden = !sticker || option.required;
+    };
     show(value);
-    return [make("div", { class: "row" }, name, remove), make("button", { type: "button", class: "button with-icon wide", on: { click: () => input.click() } }, icon("image"), "Choose a picture"), input];
+    return [make("div", { class: "row wide" }, name, remove), choose, input];
   },
 };

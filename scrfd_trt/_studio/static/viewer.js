@@ -650,6 +650,7 @@ export class Viewer {
   }
 
   #down(event, x, y) {
+    if (event.button === 2 || (event.ctrlKey && event.pointerType === "mouse")) return; // a context menu
     if (this.pointers.size === 2) {
       const [[ax, ay], [bx, by]] = this.pointers.values();
       this.drag = { mode: "pinch", moved: true, distance: Math.hypot(ax - bx, ay - by), centre: [(ax + bx) / 2, (ay + by) / 2] };
@@ -661,7 +662,7 @@ export class Viewer {
     const handle = box && this.enabled && handleAt(box, x, y, touch ? 22 : 10);
     const inside = box && this.enabled && x > box[0] && x < box[2] && y > box[1] && y < box[3];
     const mode = event.button === 1 ? "pan" : this.draw ? "draw" : handle ? "resize" : inside ? "move" : "pan";
-    this.drag = { mode, handle, face: mode === "resize" || mode === "move" ? face.id : null, from: [x, y], view: this.view, box: null, moved: false, slack: touch ? 8 : 4, target: touch ? 44 : 24 };
+    this.drag = { mode, handle, button: event.button, face: mode === "resize" || mode === "move" ? face.id : null, from: [x, y], view: this.view, box: null, moved: false, slack: touch ? 8 : 4, target: touch ? 44 : 24 };
   }
 
   #move(event, x, y) {
@@ -706,7 +707,7 @@ export class Viewer {
     if (drag.mode === "pinch") { if (!this.pointers.size) this.drag = null; return; }
     this.drag = null;
     const face = this.faces.find((other) => other.id === drag.face);
-    if (!drag.moved) this.#click(drag, x, y);
+    if (!drag.moved && drag.button === 0) this.#click(drag, x, y);
     else if (drag.mode === "draw") {
       const [x1, y1, x2, y2] = drag.box ?? [0, 0, 0, 0];
       if (Math.min(x2 - x1, y2 - y1) >= SMALLEST) this.#place(drag.box);

@@ -37,7 +37,9 @@ test("states are said in words and signs", () => {
 test("the strip and the export count what is to review", () => {
   const items = [photo({ id: "1", reviewed: true }), photo({ id: "2" }), photo({ id: "3", state: "failed" }), photo({ id: "4", state: "looking" })];
   assert.equal(summary(items), "1 of 3 reviewed");
-  assert.equal(exportText(items), "2 of 3 files are not reviewed. The export waits for 1 file in which faces are still searched.");
+  assert.equal(exportText(items), "2 of 3 files are not reviewed. The export waits for 1 file in which faces are still searched. 1 file cannot be used, and is left out.");
+  assert.equal(exportText([photo({ reviewed: true }), photo({ local: true, state: "opening" })]), "The file is reviewed. 1 file is still being uploaded, and not in this export.");
+  assert.equal(exportText([photo({ state: "failed" })]), "There is no file to export.");
   assert.equal(exportText([photo({ reviewed: true })]), "The file is reviewed.");
   assert.equal(nextToReview(items, "2").id, "4");
   assert.equal(nextToReview(items, "4").id, "2");
