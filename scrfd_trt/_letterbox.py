@@ -30,6 +30,13 @@ TURNED_ASIDE = (90, 270)  # rotations that swap width and height
 SIDE_STEP = 32  # sides of an input in pixels are multiples of it, as of scales
 
 
+def own_scales(height: int | None, width: int | None) -> tuple[tuple[int, int], ...]:
+    """Return the passes of a model by the sides of its input, None where they are free."""
+    if height is None and width is None:
+        return FREE_SCALES
+    return ((width or FREE_SCALES[-1][0], height or FREE_SCALES[-1][1]),)
+
+
 @dataclass(frozen=True)
 class Letterbox:
     """The placement of an image in the model input, in width and height: scaled to fit, top left, the rest padded."""

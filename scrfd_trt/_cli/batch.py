@@ -88,11 +88,6 @@ class Tally:
                 "picture, where they are distorted or cut at the edges, and may be missed; review the result"
             )
 
-    def add_video(self, summary: Summary) -> None:
-        self.videos += 1
-        self.frames += summary.frames
-        self.tracks += len(summary.tracks)
-
     def fail(self, source: Source, error: ScrfdError | MemoryError) -> str:
         """Count a failed input; return the reason on one line. Raise the error if it concerns more than this input."""
         if signals.received() is not None or (self.alone and isinstance(error, OptionError)):
@@ -191,7 +186,9 @@ def process_videos(
             for source, outcome in zip(sources, outcomes, strict=False):
                 tally.inputs += 1
                 if isinstance(outcome, Summary):
-                    tally.add_video(outcome)
+                    tally.videos += 1
+                    tally.frames += outcome.frames
+                    tally.tracks += len(outcome.tracks)
                     yield source, outcome
                 else:
                     tally.fail(source, outcome)

@@ -13,7 +13,7 @@ from scrfd_trt._devices import Gpu
 from scrfd_trt._engine import flavours, logs
 from scrfd_trt._engine.flavours import Flavour
 from scrfd_trt._engine.loaded_engine import BINDING_ERRORS, LoadedEngine, call_checked
-from scrfd_trt._engine.plan import REBUILD, RTX_CAPABILITIES, Plan, PlanHeader, dotted, read_plan
+from scrfd_trt._engine.plan import REBUILD, RTX_CAPABILITIES, Plan, PlanHeader, dotted
 from scrfd_trt.errors import (
     BackendError,
     DeviceError,
@@ -31,11 +31,6 @@ NEXT_MAJOR = {8: 10, 9: 10, 10: 11}
 """The newest major release that runs version compatible plans of another one (TensorRT's support matrix)."""
 
 NO_CUDA = "CUDA initialization failure"
-
-
-def load_engine(source: str | os.PathLike[str] | bytes, *, device: int = 0, **options: Any) -> LoadedEngine:
-    """Open the engine of a SCRFD model from its path or bytes; options and errors as for :func:`opener`."""
-    return opener(read_plan(source), device, **options)()
 
 
 def opener(
@@ -115,7 +110,9 @@ def find_runner(
     """Choose the flavour that runs a plan; ``version_compatible`` is None if it is unknown."""
     family = [flavour for flavour in installed if flavour.is_rtx == (header.family == "tensorrt_rtx")]
     if not family:
-        raise MissingDependencyError(f"it needs {header}, and {_installed_text(installed)}: {_install_command(header)}")
+        found = [f"{', '.join(map(str, installed))} cannot run it"] if installed else ["none is installed"]
+        found += [f"{name} is {why}" for name, why in flavours.problems().items() if why != flavours.NOT_INSTALLED]
+        raise MissingDependencyError(f"it needs {header}, and {'; '.join(found)}: {_install_command(header)}")
     same = [flavour for flavour in family if flavour.release == header.release and flavour.name != DISPATCH]
     if same:
         return Runner(same[0])
@@ -155,12 +152,6 @@ def _is_compatible(flavour: Flavour, header: PlanHeader) -> bool:
 def _install_command(header: PlanHeader) -> str:
     package = "tensorrt" if header.family == "tensorrt" else "tensorrt-rtx-cu13"
     return f'pip install "{package}=={dotted(header.release)}.*"'
-
-
-def _installed_text(installed: Sequence[Flavour]) -> str:
-    found = [f"{', '.join(map(str, installed))} cannot run it"] if installed else ["none is installed"]
-    broken = [f"{name} is {why}" for name, why in flavours.problems().items() if why != flavours.NOT_INSTALLED]
-    return "; ".join(found + broken)
 
 
 def check_gpu(capabilities: Sequence[tuple[int, int]], gpu: Gpu, *, unlisted: bool = False) -> None:

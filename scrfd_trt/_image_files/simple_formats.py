@@ -23,11 +23,6 @@ def bmp_size(data: bytes) -> Size:
     return width, abs(height)
 
 
-def bmp_has_alpha(data: bytes) -> bool:
-    """Return whether a BMP file has a mask for alpha."""
-    return len(data) >= 70 and int.from_bytes(data[14:18], "little") >= 56 and data[66:70] != bytes(4)
-
-
 def jp2_size(data: bytes) -> tuple[Size, int, int]:
     """Return size, components and bits of a JPEG 2000 file or codestream."""
     found = find_box(data, b"jp2h", b"ihdr")
@@ -65,26 +60,15 @@ def netpbm_size(data: bytes) -> tuple[Size, int]:
     return (width, height), at + 1 + rows[kind] * height
 
 
-def hdr_size(data: bytes) -> Size:
-    """Return the size of a Radiance file."""
-    match = re.search(rb"\n\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n", data[:8192])
-    return (int(match[2]), int(match[1])) if match else (0, 0)
-
-
-def ras_size(data: bytes) -> Size:
-    """Return the size of a Sun raster file."""
-    width, height = struct.unpack_from(">II", data, 4) if len(data) >= 32 else (0, 0)
-    return width, height
-
-
 def open_bmp(data: bytes, limits: Limits) -> ImageFile:
     """Read the header of a BMP file."""
     size, length = bmp_size(data), int.from_bytes(data[2:6], "little")
     damage = cut_off(data, length)
     check_header(size, limits, damage)
+    has_mask = len(data) >= 70 and int.from_bytes(data[14:18], "little") >= 56 and data[66:70] != bytes(4)
 
     def decode(file: ImageFile) -> Stored:
-        pixels, alpha = decode_still(file, _filled(data, length), alpha=bmp_has_alpha(data))
+        pixels, alpha = decode_still(file, _filled(data, length), alpha=has_mask)
         return pixels, alpha if alpha is not None and alpha.any() else None  # zeros mean that alpha is not used
 
     return still_file("bmp", data, size, decode, damage=damage)
@@ -110,9 +94,13 @@ def open_netpbm(data: bytes, limits: Limits) -> ImageFile:
 def open_plain(data: bytes, limits: Limits) -> ImageFile:
     """Read the header of a Radiance or a Sun raster file."""
     kind: Kind = "hdr" if data.startswith(b"#?") else "ras"
-    size = hdr_size(data) if kind == "hdr" else ras_size(data)
-    check_header(size, limits)
-    return still_file(kind, data, size, lambda file: decode_still(file, data))
+    width = height = 0
+    if kind == "ras" and len(data) >= 32:
+        width, height = struct.unpack_from(">II", data, 4)
+    elif kind == "hdr" and (match := re.search(rb"\n\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n", data[:8192])):
+        height, width = int(match[1]), int(match[2])
+    check_header((width, height), limits)
+    return still_file(kind, data, (width, height), lambda file: decode_still(file, data))
 
 
 def _filled(data: bytes, length: int) -> bytes:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scrfd_trt._letterbox import FREE_SCALES
+from scrfd_trt._letterbox import FREE_SCALES, own_scales
 from scrfd_trt._tensors import ShapeRange
 from scrfd_trt.errors import BackendError, ModelFormatError, OptionError
 
@@ -104,9 +104,7 @@ def choose_scales(
     if ranges:
         return _engine_scales(ranges, requested)
     if requested is None:
-        if height is None and width is None:
-            return FREE_SCALES
-        return ((width or FREE_SCALES[-1][0], height or FREE_SCALES[-1][1]),)
+        return own_scales(height, width)
     for across, down in requested:
         if across != (width or across) or down != (height or down):
             raise OptionError(

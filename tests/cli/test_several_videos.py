@@ -61,7 +61,7 @@ def test_results_are_those_of_one_after_the_other(run: Callable[..., Any], films
 def test_processes_end_without_unfinished_files(film: Film, tmp_path: Path, number: signal.Signals) -> None:
     Path("in").mkdir()
     for name in "abc":
-        film(f"in/{name}.mp4")
+        film(f"in/{name}.mp4", frames=6)
     before = files_below(tmp_path)
     with start(1, "--progress", "jsonl") as process:
         assert process.stderr is not None
@@ -97,7 +97,7 @@ def test_processes_use_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lost_process_costs_its_video_only(film: Film) -> None:
     Path("in").mkdir()
     for name in "abc":
-        film(f"in/{name}.mp4")
+        film(f"in/{name}.mp4", frames=6)
     with start(0.2, "--progress", "jsonl") as process:
         assert process.stderr is not None
         assert '"progress": "finding"' in process.stderr.readline()

@@ -10,8 +10,15 @@ import numpy as np
 
 from scrfd_trt._cuda.memory import copy, free, gpu_memory
 from scrfd_trt._cuda.stream import create_stream, synchronize
-from scrfd_trt._engine.runtime import load_engine
+from scrfd_trt._engine.loaded_engine import LoadedEngine
+from scrfd_trt._engine.plan import read_plan
+from scrfd_trt._engine.runtime import opener
 from scrfd_trt._pipelines.profiles import split
+
+
+def load_engine(source: Any, *, device: int = 0, **options: Any) -> LoadedEngine:
+    """Open the engine of a SCRFD model from its path or bytes; options and errors as for :func:`opener`."""
+    return opener(read_plan(source), device, **options)()
 
 
 class EngineBackend:
@@ -20,7 +27,7 @@ class EngineBackend:
     Parameters
     ----------
     source, **running
-        As for :func:`scrfd_trt._engine.runtime.load_engine`.
+        As for :func:`load_engine`.
     """
 
     def __init__(self, source: Any, **running: Any) -> None:

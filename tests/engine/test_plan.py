@@ -3,10 +3,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from engine_backend import load_engine
 
 from scrfd_trt import BackendError, DeviceError, ModelFormatError, ModelNotFoundError, _devices
 from scrfd_trt._engine.plan import PlanHeader, peek, read_header
-from scrfd_trt._engine.runtime import load_engine
 
 END = bytes.fromhex("998b8d8b")
 

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from engine_backend import load_engine
 
 from scrfd_trt import (
     BackendError,
@@ -17,7 +18,6 @@ from scrfd_trt import (
     _devices,
 )
 from scrfd_trt._cuda.stream import create_stream
-from scrfd_trt._engine.runtime import load_engine
 from scrfd_trt._tensors import ShapeRange, TensorSpec
 
 LISTS = sorted((Path(__file__).parents[1] / "data" / "tensorrt").glob("*.json"))

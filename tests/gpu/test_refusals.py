@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from engine_backend import load_engine
 
 from scrfd_trt import BackendError, ModelFormatError
 from scrfd_trt._engine import flavours
 from scrfd_trt._engine.plan import read_plan
-from scrfd_trt._engine.runtime import find_runner, lean_runtime_path, load_engine
+from scrfd_trt._engine.runtime import find_runner, lean_runtime_path
 
 
 def test_half_a_plan_and_zeros(plan, tmp_path):
@@ -31,9 +32,10 @@ def test_a_native_plan_of_another_release_is_refused(plan, native):
     code = (
         "import sys\n"
         "from scrfd_trt import BackendError\n"
-        "from scrfd_trt._engine.runtime import load_engine\n"
+        "from scrfd_trt._engine.plan import read_plan\n"
+        "from scrfd_trt._engine.runtime import opener\n"
         "try:\n"
-        "    load_engine(sys.argv[1])\n"
+        "    opener(read_plan(sys.argv[1]), 0)()\n"
         "except BackendError as error:\n"
         "    print(error)\n"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_backend import EngineBackend
+from engine_backend import EngineBackend, load_engine
 
 from scrfd_trt import ClosedError, SCRFDDetector
 from scrfd_trt._cuda import driver, finalizers, kernels
@@ -23,7 +23,7 @@ from scrfd_trt._cuda.finalizers import wait_for_dropped
 from scrfd_trt._cuda.memory import pinned_array
 from scrfd_trt._engine import logs
 from scrfd_trt._engine.plan import read_plan
-from scrfd_trt._engine.runtime import load_engine, opener
+from scrfd_trt._engine.runtime import opener
 from scrfd_trt._options import DetectorOptions
 from scrfd_trt._pipelines import HostPipeline
 from scrfd_trt._pipelines.cuda import CudaPipeline

@@ -16,7 +16,7 @@ from scrfd_trt._engine.onnx import fp16
 from scrfd_trt._engine.onnx.graph import GraphIndex, format_errors, infer_outputs, prune, set_nodes
 from scrfd_trt._engine.onnx.load import QUANTIZED, load, tensors
 from scrfd_trt._heads import WIDTHS, HeadLayout, check, recognize
-from scrfd_trt._letterbox import FREE_SCALES
+from scrfd_trt._letterbox import own_scales
 from scrfd_trt._tensors import ShapeRange, TensorSpec, listing
 from scrfd_trt.backends import OnnxBackend
 from scrfd_trt.errors import BackendError, ModelFormatError, OptionError, one_line
@@ -66,7 +66,7 @@ def _prepare(
     try:
         source, outputs = tensors(model)
         layout = recognize(outputs)
-        sizes = sizes or _own_sizes(source)
+        sizes = sizes or own_scales(*source.shape[2:])
         notes = [f"the file: {source}; {layout}"]
         notes += _free_inner_shapes(model, source, sizes)
         stuck = split_heads(model.graph, layout)
@@ -84,13 +84,6 @@ def _prepare(
         return replace(_finish(model, precision, ranges, notes), untyped=untyped)
     except ModelFormatError as error:
         raise error.within(path) from error
-
-
-def _own_sizes(source: TensorSpec) -> Sizes:
-    height, width = source.shape[2:]
-    if height is None and width is None:
-        return FREE_SCALES
-    return ((width or FREE_SCALES[-1][0], height or FREE_SCALES[-1][1]),)
 
 
 def profile_ranges(sizes: Sizes, batch: Batch, batch_one: bool) -> tuple[ShapeRange, ...]:
