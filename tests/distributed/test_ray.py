@@ -42,7 +42,7 @@ from scrfd_trt.distributed._ray import choose_gpu
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SCALE = 160
-NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_log_monitor": False}
 HEALTH = {"initial_delay_ms": 500, "period_ms": 400, "failure_threshold": 5}
 
 
@@ -70,7 +70,7 @@ def expected(pictures: list[str], network_500m: Path) -> dict[str, Detections]:
 def cluster() -> Iterator[Cluster]:
     """A node that says that it has two GPUs; a lost one is noticed after some seconds."""
     health = {f"health_check_{name}": number for name, number in HEALTH.items()}
-    head = NODE | {"num_gpus": 2, "include_dashboard": False, "_system_config": health}
+    head = NODE | {"num_gpus": 2, "include_dashboard": False, "no_monitor": True, "_system_config": health}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
