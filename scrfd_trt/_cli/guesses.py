@@ -17,14 +17,22 @@ ANNOTATE = "use --annotate DIR for copies with marked faces, or --output FILE fo
 CAMERAS = dict.fromkeys(("0", "cam", "webcam"), "camera:0") | {f"/dev/video{n}": f"camera:{n}" for n in range(10)}
 RENAMED = (("keep", "only"), ("leave", "except"))
 COPIES = ("anonymize", "overlay")
+RESIZES = ("--resize", "--width", "--height", "--max-width", "--max-height", "--max-size")
 RESIZE = "copies keep the size of their input; use ffmpeg or ImageMagick on the copy"
 FACES_ONLY = "SCRFD detects faces only; leave it out"
 CROPS = "use 'scrfd-trt detect FILE --save-crops DIR'"
 COMPLETION, ENGINE = "--install-completion", "'scrfd-trt build MODEL -o FILE.plan' writes a TensorRT engine"
 NO_NAMES = "faces are detected, not recognized; docs/how-to/examples.md has a program that compares faces"
 NUMBERS = "use --only-tracks N,... or --except-tracks N,..., with numbers of 'scrfd-trt tracks'"
+SCORES = "use 'scrfd-trt detect --annotate DIR', or for videos 'scrfd-trt overlay VIDEO --overlay landmarks -o FILE'"
 SMALL = "smaller faces are not left out; --min-face N finds faces from N pixels on"
 VISIBLE = "use --except-region X,Y,W,H, or in videos --except-tracks N,... with numbers of 'scrfd-trt tracks'"
+NOT_ALL = (
+    "to leave out files, use 'find ... | scrfd-trt anonymize --files-from -'; to leave a face visible, use "
+    "--except-region X,Y,W,H, or in videos --except-tracks N,..."
+)
+CUT = "cut the video before: ffmpeg -ss START -to END -i VIDEO -c copy CUT.mp4"
+PILES = "the output follows the input: 'scrfd-trt batch PHOTOS PILES', with --anonymize for copies"
 Guess = tuple[str, ...] | str
 
 
@@ -74,7 +82,9 @@ GUESSES: Mapping[str, Guess] = {
     **_each("-i", "--input", "--source", "--image", "--images", "--video", "--input-dir", "--dir", "--folder", to=()),
     **_each("--path", "--file", "--files", "--glob", to=()),
     **_each("--out", "--outfile", "--output-file", "--outdir", "--out-dir", "--output-dir", to=("--output",)),
-    **_each("detect --out-dir", "detect --output-dir", "detect --save", "detect --save-dir", to=ANNOTATE),
+    **_each(
+        "detect --out-dir", "detect --output-dir", "detect --save", "detect --save-dir", "detect --project", to=ANNOTATE
+    ),
     **_each("--save", "--save-dir", "--project", to="use --output FILE, or --output DIR for several inputs"),
     **_each("-y", "--yes", "--force", "--exist-ok", to=("--overwrite",)),
     **_each("--in-place", "--inplace", "--backup", to="an input is never replaced; name another file"),
@@ -97,7 +107,7 @@ GUESSES: Mapping[str, Guess] = {
     **_each("detect --visualize", "detect --draw", "detect --plot", to=ANNOTATE),
     **_each("--save-txt", to="use --format yolo -o DIR"),
     **_each("--save-crop", "--crop", "--crops", to="use --save-crops DIR"),
-    **_each("--draw-scores", to="use 'scrfd-trt detect --annotate DIR', which draws the scores"),
+    **_each("--draw-scores", to=SCORES),
     # Detection
     **_each("--conf", "--confidence", "--conf-thres", "--conf-threshold", to=("--threshold",)),
     **_each("--thresh", "--det-thresh", "--score-threshold", "--min-score", to=("--threshold",)),
@@ -109,7 +119,7 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--rotate", to="use --rotations 90,180,270 to find turned faces"),
     **_each("detect --webcam", to="use 'scrfd-trt overlay camera:0 landmarks -o FILE'"),
     **{f"{command} --webcam": ("camera:0",) for command in COPIES},
-    **{f"{command} {name}": RESIZE for command in COPIES for name in ("--resize", "--width", "--height")},
+    **{f"{command} {name}": RESIZE for command in COPIES for name in RESIZES},
     **_each("--weights", "--checkpoint", "--engine", "--onnx", to=("--model",)),
     **_each("--classes", "--class", "--plates", "--license-plates", "--age", "--gender", to=FACES_ONLY),
     **_each("--embedding", "--embeddings", to=NO_NAMES),
@@ -126,7 +136,7 @@ GUESSES: Mapping[str, Guess] = {
     **_each("--cpu", "--no-gpu", to=("--device", "cpu")),
     **_each("--cuda", "--use-gpu", to=("--device", "cuda")),
     **_each("--gpu", "--gpu-id", "--ctx-id", to="use --device cuda, cuda:N for one of several, or cpu"),
-    **_each("--backend", "--execution-provider", "--ep", to="use --device cpu or cuda"),
+    **_each("--backend", "--execution-provider", "--ep", to="use --device cpu or cuda, and neither --backend nor --ep"),
     **_each("--batch-size", to=("--batch",)),
     **_each("--threads", "--num-workers", "-j", to=("--workers",)),
     **_each("build --onnx", "build --model", "build --weights", to=()),
@@ -147,13 +157,25 @@ GUESSES: Mapping[str, Guess] = {
     **_each(
         "anonymize --color",
         "anonymize --colour",
-        to="use --overlay NAME:OPTION=COLOR; 'scrfd-trt overlays solid' has its options",
+        to="in place of --replace-with solid, use --overlay solid:fill=COLOR",
     ),
     **_each("-p", "anonymize --show", to=("--preview",)),
     **_each("-k", "--keep-audio", to=("--audio", "auto")),
     **{f"--{old}-{what}": f"use --{new}-{what}" for old, new in RENAMED for what in ("tracks", "region", "span")},
-    **_each("anonymize --keep", "anonymize --except", "anonymize --exclude", "anonymize --ignore", to=VISIBLE),
-    **{f"{one} {name}": VISIBLE for one in COPIES for name in ("--skip-face", "--skip-faces", "--whitelist")},
+    **_each("anonymize --keep", "anonymize --except", to=VISIBLE),
+    **{f"{one} {name}": NOT_ALL for one in COPIES for name in ("--exclude", "--ignore", "--skip", "--exclude-files")},
+    **_each("detect --exclude", "detect --ignore", to="use 'find ... | scrfd-trt detect --files-from -'"),
+    **{
+        f"{one} --{verb}-face{s}": VISIBLE
+        for one in COPIES
+        for verb in ("skip", "exclude", "except")
+        for s in ("", "s")
+    },
+    **{f"{one} --whitelist": VISIBLE for one in COPIES},
+    **_each(
+        "--skip-existing", "--continue", "--no-clobber", to="use --resume, in the first run, too; finished files stay"
+    ),
+    **_each("batch --o", "batch --output", "batch --out", "batch --output-dir", "batch --out-dir", to=PILES),
     **{f"{one} {name}": NUMBERS for one in COPIES for name in ("--only", "--track", "--tracks", "--track-id")},
     **{f"{one} {name}": () for one in COPIES for name in ("--strip", "--no-metadata", "--strip-metadata")},
     **{f"{one} --metadata": "use --keep-metadata; location and device are left out" for one in COPIES},
@@ -177,7 +199,7 @@ GUESSES: Mapping[str, Guess] = {
         "--end",
         "--frames",
         "--max-frames",
-        to="cut the video before, or use --only-span",
+        to=CUT,
     ),
     **_each(
         "-vf",
@@ -212,6 +234,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "--mosaic": (r"\d+", "use --replace-with mosaic --mosaic-size {}"),
     "--pixelate": (r"\d+", "use --replace-with mosaic --mosaic-size {}"),
     "--emoji": (r"\W+|[a-z_]+", "use --overlay emoji:kind=NAME; 'scrfd-trt overlays emoji' has the names"),
+    **{f"--{name}": (rf".+\.{name}", "use --output {}") for name in ("json", "jsonl", "csv")},
     "-r": (r"mosaic|blur|solid|none|img|pixelate", "this is --recursive; use --replace-with {}"),
     "-q": (r"\d+", "this is --quiet; use --quality {}"),
     "-v": (r"quiet|panic|fatal|error|warning|info|debug", "this is --verbose; use --quiet for errors only"),

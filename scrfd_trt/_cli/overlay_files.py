@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from scrfd_trt._cli import console, live, outputs, results
 from scrfd_trt._cli.batch import FaceFinder, FileFinder, ModelFinder, Tally, detect_images, process_videos, run_size
@@ -462,6 +463,7 @@ class _ImageCopy:
 
     def _first_covered(self) -> Iterator[tuple[ImageFrame, Detections]]:
         selection = self._settings.selection
+        covers = np.array([cover.boxes[0] for cover in selection.still_covers]).reshape(-1, 4)
         for page, (frame, every) in enumerate(self._pages, 1):
             is_dropped = np.zeros(len(every), bool)
             if not selection.keep_doubtful:
@@ -475,7 +477,8 @@ class _ImageCopy:
                 self.doubtful += len(rows)
             faces = every if not is_dropped.any() else every[~is_dropped]
             covered = selection.select(faces)
-            for some, is_covered in ((every[is_dropped], False), (covered[covered.scores < LOW_SCORE], True)):
+            still_open = [at for at in np.flatnonzero(is_dropped).tolist() if not _is_inside(every.boxes[at], covers)]
+            for some, is_covered in ((every[still_open], False), (covered[covered.scores < LOW_SCORE], True)):
                 self.faces_to_review += [ImageFace(page, one.box, one.score, is_covered) for one in some]
             self._covered.append(covered)
             known = FrameFaces.of(every)
@@ -484,3 +487,8 @@ class _ImageCopy:
             self.dropped += dropped
             self.left_out += len(faces) - dropped - len(covered) + len(selection.still_covers)
             yield frame, covered
+
+
+def _is_inside(box: NDArray[np.floating[Any]], covers: NDArray[np.float64]) -> bool:
+    """Whether a place that a person covers has a box, which the report names in whole pixels."""
+    return bool(((covers[:, :2] <= box[:2] + 1) & (covers[:, 2:] >= box[2:] - 1)).all(1).any())
