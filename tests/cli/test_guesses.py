@@ -55,7 +55,7 @@ def meant(typed: str) -> str:
         ("yolo mode=predict source=a.jpg", "detect a.jpg"),
         ("anonymize a.mp4 -hwaccel cuda -sn -n", "anonymize a.mp4 --device cuda --no-subtitles"),
         ("detect a.jpg -f csv -rt0.2", "detect a.jpg -f csv -rt0.2"),
-        ("anonymize a.mp4 -ss 0.5", "-ss: cut the video before: ffmpeg -ss START"),
+        ("anonymize a.mp4 -ss 0.5", "-ss: cut the video before: ffmpeg -ss START -to END -i VIDEO -c copy CUT.mp4"),
         ("anonymize a.jpg --config a.toml", "anonymize a.jpg --settings a.toml"),
         ("--help-all", "--help"),
         ("detect --help-all", "detect --help-all"),
