@@ -73,6 +73,8 @@ def missed_lines(summary: Summary) -> list[str]:
 def report_lines(summary: Summary) -> list[str]:
     """Return lines on missing frames, tracks left uncovered and the weakest moments."""
     lines = [f"frames are missing from {format_time(start)} to {format_time(end)}" for start, end in summary.gaps()]
+    if summary.spans is not None:
+        lines.append(f"faces are covered only {format_spans(summary.spans)}, as requested, and visible in other frames")
     if summary.left_out:
         tracks = ", ".join(str(number) for number in sorted(summary.left_out))
         several = "s" if len(summary.left_out) > 1 else ""

@@ -162,8 +162,10 @@ def test_dropped_faces_are_told_and_kept_on_request(
     assert np.array_equal(pixels("out.png"), original)
     (face,) = json.loads(Path("f.jsonl").read_text())["faces"]
     assert face["dropped"] is True
+    place = ran.err.partition("--cover '")[2].partition("'")[0]
     for number, (more, hidden) in enumerate(
         [
+            (("--cover", place), True),
             (("--detections", "f.jsonl"), False),
             (("--detections", "f.jsonl", "--keep-doubtful"), True),
             (("--keep-doubtful",), True),
