@@ -19,7 +19,7 @@ from scrfd_trt._image_files.frames import MILLION
 from scrfd_trt._looks import Looks, gflops
 from scrfd_trt._nms import pairwise_iou
 from scrfd_trt._studio.items import History, Item, Operation, Progress
-from scrfd_trt._studio.photos import draw_sample, drawn_sample
+from scrfd_trt._studio.photos import draw_sample, drawn_sample, face_crop
 from scrfd_trt._studio.settings import Settings
 from scrfd_trt._studio.snippets import command, draw_lines, open_detector, wrap_command
 from scrfd_trt._studio.uploads import MAX_PIXELS, can_use_clips, jpeg
@@ -272,9 +272,8 @@ class Faces:
             frame = self.frame(max(bisect_right(self.times, before.times[before._numbers[row]] + TOLERANCE) - 1, 0))
             for face in frame[pairwise_iou(before._boxes[row][None], frame.boxes)[0] > SAME_FACE]:
                 own = self._numbers[self.edits.tracks == face.track]
-                if (
-                    own.min() >= seen.min() - MAX_LONGER and own.max() <= seen.max() + MAX_LONGER
-                ):  # not merged with others
+                is_longer = own.min() < seen.min() - MAX_LONGER or own.max() > seen.max() + MAX_LONGER
+                if not is_longer:  # it may be merged with others
                     visible.add(face.track)
         covers, self._next_cover = before.edits.covers, before._next_cover
         if visible or covers:
@@ -525,7 +524,9 @@ class Clip(Item):
         """Return the best face of a track as a square JPEG."""
         seconds, box = self._ready().best(track)
         image = _decoded(self._proxies.at(seconds)[1])
-        return jpeg(_square(image, box * np.tile(np.array(image.shape[1::-1]) / self.size, 2), side))
+        crop, _ = face_crop(image, box * np.tile(np.array(image.shape[1::-1]) / self.size, 2), AROUND)
+        way = cv2.INTER_AREA if len(crop) > side else cv2.INTER_CUBIC
+        return jpeg(np.asarray(cv2.resize(crop, (side, side), interpolation=way), np.uint8))
 
     def thumbnail(self, overlay: str | None, side: int) -> bytes:
         """Return a small covered picture, or an overlay on the best face, or on a drawn one if there is none."""
@@ -580,20 +581,24 @@ class Clip(Item):
         file = self.faces_name if faces.edits is not faces.history.first or settings.small_faces != hides else ""
         damaged = ["--damaged", "keep"] if self._lost else []
         line = command(name, settings, layers, model, faces=file, output=self.output_name)
-        lines = ["import overlays"]
         keep = ", damaged='keep'" if self._lost else ""
         if file:
-            lines += ["from scrfd_trt.video import render_video", "", *draw_lines(layers)]
-            lines += [f"render_video({name!r}, {self.output_name!r}, {file!r}, draw{keep})"]
+            imports = ["from scrfd_trt.video import render_video"]
+            calls = [f"render_video({name!r}, {self.output_name!r}, {file!r}, draw{keep})"]
         else:
             found = {key: value for key, value in faces.header.detector_options.items() if value}
             opened = open_detector(model, *(f"{key}={value!r}" for key, value in found.items()))
-            tracking = {key: faces.header.tracking[key] for key in ("threshold", "low")}
-            options = ", ".join(f"{key}={value:g}" for key, value in tracking.items())
-            lines += ["from scrfd_trt import SCRFDDetector"]
-            lines += ["from scrfd_trt.video import TrackingOptions, overlay_video"]
-            lines += ["", *draw_lines(layers), f"tracking = TrackingOptions({options})", f"with {opened} as detector:"]
-            lines += [f"    overlay_video({name!r}, {self.output_name!r}, detector, draw, tracking=tracking{keep})"]
+            options = ", ".join(f"{key}={faces.header.tracking[key]:g}" for key in ("threshold", "low"))
+            imports = [
+                "from scrfd_trt import SCRFDDetector",
+                "from scrfd_trt.video import TrackingOptions, overlay_video",
+            ]
+            calls = [
+                f"tracking = TrackingOptions({options})",
+                f"with {opened} as detector:",
+                f"    overlay_video({name!r}, {self.output_name!r}, detector, draw, tracking=tracking{keep})",
+            ]
+        lines = ["import overlays", *imports, "", *draw_lines(layers), *calls]
         return f"{line} {wrap_command(damaged)}".strip(), "\n".join(lines) + "\n"
 
     def close(self) -> None:
@@ -605,15 +610,3 @@ class Clip(Item):
 
 def _decoded(content: bytes) -> Image:
     return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-
-
-def _square(image: Image, box: NDArray[np.floating[Any]], side: int) -> Image:
-    """Return a square around a box, as much of it as the image has."""
-    reach = max(2.0, float((box[2:] - box[:2]).max()) * (0.5 + AROUND))
-    reach = min(reach, min(image.shape[:2]) / 2)
-    middle = np.clip((box[:2] + box[2:]) / 2, reach, np.array(image.shape[1::-1]) - reach)
-    left, top = np.round(middle - reach).astype(int).tolist()
-    whole = max(2, int(2 * reach))
-    part = image[max(0, top) : top + whole, max(0, left) : left + whole]
-    way = cv2.INTER_AREA if whole > side else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(part, (side, side), interpolation=way), np.uint8)

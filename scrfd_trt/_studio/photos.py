@@ -105,15 +105,10 @@ class DecodedPhotos:
                 self._kept.popitem(last=False)
         return found
 
-    def peek(self, photo: Photo) -> Decoded | None:
-        """Return a photograph if it is in memory."""
+    def peek(self, photo: Photo, *, drop: bool = False) -> Decoded | None:
+        """Return a photograph if it is in memory; on request, forget it."""
         with self._lock:
-            return self._kept.get(photo)
-
-    def drop(self, photo: Photo) -> None:
-        """Forget a photograph."""
-        with self._lock:
-            self._kept.pop(photo, None)
+            return self._kept.pop(photo, None) if drop else self._kept.get(photo)
 
 
 DECODING = threading.BoundedSemaphore(2)  # decoding takes several times the memory of what is held afterwards
@@ -344,12 +339,13 @@ class Photo(Item):
         self._check_open()
         return decoded_photos.get(self, lambda: next(self._file.frames()))
 
-    def picture(self, *, covered: bool, side: int | None, box: Box | None = None) -> bytes:
+    def picture(self, *, covered: bool, side: int | None, box: Corners | None = None) -> bytes:
         """Return the photograph, or a part of it, as JPEG; raise ImageError if its faces are not known yet."""
         with self._lock:
             image = self._covered_picture() if covered else self._decoded().visible
         if box is not None:
-            image = image[max(box[1], 0) : max(box[3], 0), max(box[0], 0) : max(box[2], 0)]
+            x1, y1, x2, y2 = (max(int(side), 0) for side in box)
+            image = image[y1:y2, x1:x2]
             if not image.size:
                 raise OptionError("the box lies outside of the picture")
         return jpeg(image, side)
@@ -368,40 +364,35 @@ class Photo(Item):
     def _patches(self, changed: Sequence[Face]) -> list[dict[str, Any]] | None:
         """Draw the parts of the covered picture again in which faces changed; None if that is most of it."""
         found = self._decoded()
-        boxes = [self._reach_of(face) for face in changed]
-        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in boxes if box is not None]
-        if None in boxes or len(boxes) > MAX_PATCHES or sum(areas) > MAX_PATCHED * self.size[0] * self.size[1]:
+        parts = list(dict.fromkeys(self._reach_of(face) for face in changed))
+        areas = [(part[2] - part[0]) * (part[3] - part[1]) for part in parts if part is not None]
+        share = sum(areas) / (self.size[0] * self.size[1])
+        if None in parts or len(parts) > MAX_PATCHES or share > MAX_PATCHED:
             found.covered = None
             return None
-        parts = list(dict.fromkeys(box for box in boxes if box is not None and box[2] > box[0] and box[3] > box[1]))
         patches = []
-        for part in parts:
-            x1, y1, x2, y2 = part
-            drawn = self._draw_part(found, part)
-            if drawn is None:
-                found.covered = None
-                return None
-            if found.covered is not None:
-                found.covered[y1:y2, x1:x2] = drawn
-            data = base64.b64encode(jpeg(drawn, PATCH_SIDE, 92)).decode()
-            patches.append({"box": [x1, y1, x2, y2], "image": f"data:image/jpeg;base64,{data}"})
+        for part, area in zip(parts, areas, strict=True):
+            if part is not None and area:
+                x1, y1, x2, y2 = part
+                drawn = self._draw_part(found, part)
+                if found.covered is not None:
+                    found.covered[y1:y2, x1:x2] = drawn
+                data = base64.b64encode(jpeg(drawn, PATCH_SIDE, 92)).decode()
+                patches.append({"box": [x1, y1, x2, y2], "image": f"data:image/jpeg;base64,{data}"})
         return patches
 
-    def _draw_part(self, found: Decoded, part: Box) -> Image | None:
-        """Return a part of the covered picture, drawn with the faces that reach into it; None if that is not known."""
-        covered, faces, reached = self.covered(), [], [part]
-        boxes = np.array([face.box for face in covered]).reshape(-1, 4)
-        margin = 2 * self._spread * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) + NEAR
-        near = (boxes[:, :2] - margin[:, None] < part[2:]) & (boxes[:, 2:] + margin[:, None] > part[:2])
-        for row in np.flatnonzero(near.all(axis=1)).tolist():
-            box = self._reach_of(covered[row])
-            if box is None:
-                return None
-            if box[0] < part[2] and part[0] < box[2] and box[1] < part[3] and part[1] < box[3]:
-                faces.append(covered[row])
-                reached.append(box)
-        low, high = zip(*((box[:2], box[2:]) for box in reached), strict=True)
-        (x1, y1), (x2, y2) = map(min, zip(*low, strict=True)), map(max, zip(*high, strict=True))
+    def _draw_part(self, found: Decoded, part: Box) -> Image:
+        """Return a part of the covered picture, drawn with the faces that reach into it."""
+        faces, reached = [], [part]
+        for face in self.covered():
+            x1, y1, x2, y2 = face.box
+            far = 2 * self._spread * max(x2 - x1, y2 - y1) + NEAR
+            if _overlap((x1 - far, y1 - far, x2 + far, y2 + far), part):
+                box = self._reach_of(face)
+                if box is not None and _overlap(box, part):
+                    faces.append(face)
+                    reached.append(box)
+        (x1, y1), (x2, y2) = np.min(reached, axis=0)[:2].tolist(), np.max(reached, axis=0)[2:].tolist()
         canvas = np.ascontiguousarray(found.visible[y1:y2, x1:x2])
         drawn = self.session.overlay(self.settings)(canvas, self.detections(faces, (x1, y1), (x2 - x1, y2 - y1)))
         return drawn[part[1] - y1 : part[3] - y1, part[0] - x1 : part[2] - x1]
@@ -411,17 +402,15 @@ class Photo(Item):
         key = face.id, face.box
         if key not in self._reach:
             overlay, one = self.session.overlay(self.settings), self.detections([face])
-            boxes = [overlay.changed_boxes(one), overlay.used_boxes(one)]
-            known = np.concatenate([each for each in boxes if each is not None] or [np.empty((0, 4))])
+            changed, used = overlay.changed_boxes(one), overlay.used_boxes(one)
             reach: Box | None = None
-            if boxes[0] is not None:
-                low = np.floor(known[:, :2]).min(axis=0, initial=0 if not len(known) else np.inf)
-                high = np.ceil(known[:, 2:]).max(axis=0, initial=0 if not len(known) else -np.inf)
-                x1, y1 = np.clip(low, 0, self.size).astype(int).tolist()
-                x2, y2 = np.clip(high, 0, self.size).astype(int).tolist()
+            if changed is not None and used is not None:
+                known = np.concatenate([changed, used]) if len(changed) else np.zeros((1, 4))
+                ends = np.floor(known[:, :2].min(axis=0)), np.ceil(known[:, 2:].max(axis=0))
+                (x1, y1), (x2, y2) = np.clip(ends, 0, self.size).astype(int).tolist()
                 reach = x1, y1, x2, y2
-                side, beyond = max(face.box[2] - face.box[0], face.box[3] - face.box[1]), np.array(face.box) - reach
-                self._spread = max(self._spread, float(np.abs(beyond).max()) / max(side, 1.0))
+                side = max(face.box[2] - face.box[0], face.box[3] - face.box[1], 1.0)
+                self._spread = max(self._spread, float(np.abs(np.array(face.box) - reach).max()) / side)
             self._reach[key] = reach
         return self._reach[key]
 
@@ -505,7 +494,11 @@ class Photo(Item):
     def close(self) -> None:
         """Release the pictures."""
         self.closed = True
-        decoded_photos.drop(self)
+        decoded_photos.peek(self, drop=True)
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _reading_order(faces: Sequence[Face]) -> list[Face]:
@@ -527,19 +520,23 @@ def drawn_sample(overlay: str, side: int) -> Image:
     return draw_sample(overlay, scene.image, scene.faces[0:1], side)
 
 
-def draw_sample(overlay: str, image: Image, face: Detections, side: int) -> Image:
-    """Return a square picture of a face with an overlay, without it if the overlay requires options."""
-    x1, y1, x2, y2 = face.boxes[0].tolist()
-    reach = (0.5 + THUMBNAIL_MARGIN) * max(x2 - x1, y2 - y1, 8.0)
-    reach = min(reach, *(each / 2 for each in face.image_size))
+def face_crop(image: Image, box: Any, margin: float) -> tuple[Image, tuple[int, int]]:
+    """Return a square around a box, with a margin in sides of the box, and its left and top in the image."""
+    x1, y1, x2, y2 = box.tolist()
+    limits = image.shape[1::-1]
+    reach = min((0.5 + margin) * max(x2 - x1, y2 - y1, 8.0), *(each / 2 for each in limits))
     left, top = (
         round(min(max(middle - reach, 0.0), limit - 2 * reach))
-        for middle, limit in zip(((x1 + x2) / 2, (y1 + y2) / 2), face.image_size, strict=True)
+        for middle, limit in zip(((x1 + x2) / 2, (y1 + y2) / 2), limits, strict=True)
     )
-    crop = image[top : top + round(2 * reach), left : left + round(2 * reach)]
-    scale = side / max(crop.shape[:2])
+    return image[top : top + round(2 * reach), left : left + round(2 * reach)], (left, top)
+
+
+def draw_sample(overlay: str, image: Image, face: Detections, side: int) -> Image:
+    """Return a square picture of a face with an overlay, without it if the overlay requires options."""
+    crop, (left, top) = face_crop(image, face.boxes[0], THUMBNAIL_MARGIN)
+    scale = min(side / max(crop.shape[:2]), 1.0)
     crop = shrink(crop, side) if scale < 1 else np.ascontiguousarray(crop)
-    scale = min(scale, 1.0)
     points = None if face.landmarks is None else (face.landmarks - (left, top)) * scale
     boxes = (face.boxes - (left, top, left, top)) * scale
     small = Detections(boxes, face.scores, points, image_size=crop.shape[1::-1])

@@ -10,15 +10,16 @@ import socket
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import lru_cache, partial, wraps
+from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import uvicorn
 from anyio import to_thread
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -34,10 +35,10 @@ from scrfd_trt._detector import SCRFDDetector
 from scrfd_trt._image_files import read_image
 from scrfd_trt._studio.clips import Clip
 from scrfd_trt._studio.export import Export
-from scrfd_trt._studio.items import Item
+from scrfd_trt._studio.items import Corners, Item
 from scrfd_trt._studio.photos import Photo
 from scrfd_trt._studio.session import MAX_FILES, Budget, Searches, Session
-from scrfd_trt._studio.settings import Choice, Settings, listed
+from scrfd_trt._studio.settings import Choice, Settings, listed, validated
 from scrfd_trt._studio.temporary_files import TemporaryFolder, delete_abandoned
 from scrfd_trt._studio.uploads import MAX_PIXELS, can_use_clips, jpeg
 from scrfd_trt._web.access import Access
@@ -198,130 +199,69 @@ async def _failed(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": "the request failed"}, 500)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+class Query(BaseModel):
+    """What the address of a picture may say."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    covered: bool = True
+    side: int | None = Field(None, ge=1)
+    box: Annotated[Corners, BeforeValidator(lambda text: text.split(","))] | None = None
+    t: float = Field(0.0, ge=0, le=1e7)
+    overlay: str | None = None
+
+    def limited(self, default: int, most: int = 640) -> int:
+        """Return a number of pixels within limits."""
+        return min(max(self.side or default, 16), most)
 
 
-def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
-    def with_session(handle: Callable[[Request, Session], Awaitable[Any]]) -> Handler:
-        @wraps(handle)
-        async def found(request: Request) -> Response:
-            answer = await handle(request, studio.find(request))
-            if isinstance(answer, Item):
-                answer = await _run(answer.info)
-            return answer if isinstance(answer, Response) else JSONResponse(answer)
+Reader = Callable[[Request], Awaitable[Any]]
 
-        return found
 
-    def with_item(handle: Callable[[Request, Any], Awaitable[Any]], kind: type | None = None) -> Handler:
-        async def found(request: Request, session: Session) -> Any:
-            item = session.items.get(request.path_params["item"])
-            if item is None or (kind is not None and not isinstance(item, kind)):
+def _routes(studio: Studio) -> list[Any]:
+    def of_session(
+        path: str, call: Callable[..., Any], method: str = "GET", *, read: Reader | None = None, status: int = 200
+    ) -> Route:
+        """Return a route that calls ``call(session, what was read, parameters of the path)`` on a thread."""
+
+        async def handle(request: Request) -> Response:
+            session = studio.find(request)
+            given = () if read is None else (await read(request),)
+            return _response(await _run(_called, call, session, *given, *request.path_params.values()), status)
+
+        return Route(f"/api/{path}", handle, methods=[method])
+
+    def of_item(path: str, call: Callable[..., Any], method: str = "GET", kind: type = Item) -> Route:
+        """Return a route that calls ``call(item, query or body, parameters of the path)`` on a thread."""
+
+        async def handle(request: Request) -> Response:
+            key, *more = request.path_params.values()
+            item = studio.find(request).items.get(key)
+            if not isinstance(item, kind):
                 raise HTTPException(404, "there is no such file")
+            if method == "GET":
+                given: Any = validated(Query, dict(request.query_params), "the address is invalid")
+            else:
+                given = await _json(request)
             async with studio.working:
-                return await handle(request, item)
+                return _response(await _run(_called, call, item, given, *more))
 
-        return with_session(found)
+        return Route(f"/api/items/{{item}}{path}", handle, methods=[method])
 
     async def open_session(_: Request) -> Response:
         if studio.stopping():
             raise HTTPException(503, "the studio stops")
-        names = await to_thread.run_sync(_overview)
+        names = await _run(_overview)
         session = studio.open()
         limits = {"upload": studio.budget.max_upload, "files": MAX_FILES, "pixels": MAX_PIXELS}
         return JSONResponse({"session": session.id, "limits": limits, **names}, 201)
 
-    async def end_session(_: Request, session: Session) -> Response:
-        studio.end(session)
+    async def end_session(request: Request) -> Response:
+        studio.end(studio.find(request))
         return Response(status_code=204)
 
-    async def events(_: Request, session: Session) -> Response:
-        return EventStream(session)
-
-    async def add_item(request: Request, session: Session) -> Response:
-        name, content = await _form_file(request)
-        return JSONResponse(await _run(lambda: session.add(name, content).info()), 201)
-
-    async def add_sample(request: Request, session: Session) -> Response:
-        name = request.path_params["name"]
-        if name not in SAMPLES:
-            raise HTTPException(404, "there is no such sample")
-        return JSONResponse(await _run(lambda: session.add(name, (ASSETS / name).read_bytes()).info()), 201)
-
-    async def items(_: Request, session: Session) -> Any:
-        return await _run(lambda: [item.info() for item in list(session.items.values())])
-
-    async def remove_item(request: Request, session: Session) -> Response:
-        with suppress(KeyError):
-            await _run(session.remove, request.path_params["item"])
-        return Response(status_code=204)
-
-    async def patch_item(request: Request, item: Item) -> Any:
-        value = (await _json(request)).get("reviewed")
-        if not isinstance(value, bool):
-            raise OptionError("reviewed must be true or false")
-        item.reviewed = value
-        item.session.changed(item)
-        return item
-
-    async def settings(request: Request, session: Session) -> Response:
-        body = await _json(request)
-        await _run(session.set_settings, Settings.parse(body.get("settings")), _chosen(session, body))
-        return Response(status_code=204)
-
-    async def sticker(request: Request, session: Session) -> Any:
-        name, content = await _form_file(request)
-        return {"sticker": await _run(session.store_sticker, name, content)}
-
-    async def check_options(request: Request, session: Session) -> Any:
-        return await _run(_checked, session, await _json(request))
-
-    async def thumbnail(request: Request, item: Item) -> Response:
-        side = _number(request, "side", 160, 16, 640)
-        return _image(await _run(item.thumbnail, request.query_params.get("overlay"), side))
-
-    async def picture(request: Request, photo: Photo) -> Response:
-        covered = request.query_params.get("covered", "1") != "0"
-        side = _number(request, "side", 0, 1, MAX_SIDE) or None
-        return _image(await _run(partial(photo.picture, covered=covered, side=side, box=_box(request))))
-
-    async def faces(_: Request, photo: Photo) -> Any:
-        return await _run(photo.faces)
-
-    async def edit(request: Request, item: Item) -> Any:
-        return await _run(item.edit, await _json(request))
-
-    async def code(_: Request, item: Item) -> Any:
-        command, python = await _run(item.code)
-        return {"command": command, "python": python}
-
-    async def faces_file(_: Request, item: Item) -> Response:
-        content = await _run(_faces_file, item)
-        return Response(content, media_type="application/jsonl", headers=_attachment(item.faces_name))
-
-    async def timeline(_: Request, clip: Any) -> Any:
-        return await _run(clip.timeline)
-
-    async def frame(request: Request, clip: Any) -> Response:
-        covered = request.query_params.get("covered", "1") != "0"
-        side = _number(request, "side", 1280, 1, MAX_SIDE)
-        return _image(await _run(partial(clip.frame, _time(request), covered=covered, side=side)))
-
-    async def frame_faces(request: Request, clip: Any) -> Any:
-        return await _run(clip.frame_faces, _time(request))
-
-    async def track_face(request: Request, clip: Any) -> Response:
-        side = _number(request, "side", 96, 16, 640)
-        return _image(await _run(clip.track_face, int(request.path_params["track"]), side))
-
-    async def export(request: Request, session: Session) -> Response:
-        body = await _json(request)
-        job = session.export(_chosen(session, body), faces_files=body.get("faces_files") is True)
-        return JSONResponse({"job": job.id}, 202)
-
-    async def cancel_export(request: Request, session: Session) -> Response:
-        if job := session.jobs.get(request.path_params["job"]):
-            job.cancel()
-        return Response(status_code=204)
+    async def events(request: Request) -> Response:
+        return EventStream(studio.find(request))
 
     async def download(request: Request) -> Response:
         key, sessions = request.path_params["key"], list(studio.sessions.values())
@@ -341,37 +281,88 @@ def _routes(studio: Studio) -> list[Any]:  # noqa: PLR0915 - a table
     async def index(_: Request) -> Response:
         return FileResponse(STATIC / "index.html")
 
-    item = "/api/items/{item}"
     return [
         Route("/", index),
         Mount("/static", StaticFiles(directory=STATIC)),
         Route("/download/{key}", download),
-        Route("/api/session", open_session, methods=["POST"]),
-        Route("/api/session", with_session(end_session), methods=["DELETE"]),
-        Route("/api/session/end", with_session(end_session), methods=["POST"]),
-        Route("/api/events", with_session(events)),
-        Route("/api/items", with_session(items)),
-        Route("/api/items", with_session(add_item), methods=["POST"]),
-        Route("/api/samples/{name}", with_session(add_sample), methods=["POST"]),
-        Route(item, with_session(remove_item), methods=["DELETE"]),
-        Route(item, with_item(patch_item), methods=["PATCH"]),
-        Route("/api/settings", with_session(settings), methods=["PUT"]),
-        Route("/api/stickers", with_session(sticker), methods=["POST"]),
-        Route("/api/options/check", with_session(check_options), methods=["POST"]),
-        Route(f"{item}/thumbnail", with_item(thumbnail)),
-        Route(f"{item}/picture", with_item(picture, Photo)),
-        Route(f"{item}/faces", with_item(faces, Photo)),
-        Route(f"{item}/edits", with_item(edit), methods=["POST"]),
-        Route(f"{item}/code", with_item(code)),
-        Route(f"{item}/faces_file", with_item(faces_file)),
-        Route(f"{item}/timeline", with_item(timeline, Clip)),
-        Route(f"{item}/frame", with_item(frame, Clip)),
-        Route(f"{item}/frame_faces", with_item(frame_faces, Clip)),
-        Route(f"{item}/tracks/{{track:int}}/face", with_item(track_face, Clip)),
-        Route("/api/exports", with_session(export), methods=["POST"]),
-        Route("/api/exports/{job}", with_session(cancel_export), methods=["DELETE"]),
         WebSocketRoute("/api/live", live),
+        Route("/api/session", open_session, methods=["POST"]),
+        Route("/api/session", end_session, methods=["DELETE"]),
+        Route("/api/session/end", end_session, methods=["POST"]),
+        Route("/api/events", events),
+        of_session("items", lambda session: [item.info() for item in list(session.items.values())]),
+        of_session("items", lambda session, file: session.add(*file), "POST", read=_form_file, status=201),
+        of_session("items/{item}", lambda session, key: session.remove(key), "DELETE"),
+        of_session("samples/{name}", _add_sample, "POST", status=201),
+        of_session("settings", _set_settings, "PUT", read=_json),
+        of_session("stickers", _store_sticker, "POST", read=_form_file),
+        of_session("options/check", _checked, "POST", read=_json),
+        of_session("exports", _export, "POST", read=_json, status=202),
+        of_session("exports/{job}", lambda session, key: session.cancel(key), "DELETE"),
+        of_item("", _patch, "PATCH"),
+        of_item("/thumbnail", lambda item, asked: item.thumbnail(asked.overlay, asked.limited(160))),
+        of_item("/edits", lambda item, edit: item.edit(edit), "POST"),
+        of_item("/code", lambda item, _: dict(zip(("command", "python"), item.code(), strict=True))),
+        of_item("/faces_file", _faces_file),
+        of_item("/picture", _picture, kind=Photo),
+        of_item("/faces", lambda photo, _: photo.faces(), kind=Photo),
+        of_item("/timeline", lambda clip, _: clip.timeline(), kind=Clip),
+        of_item("/frame", _frame, kind=Clip),
+        of_item("/frame_faces", lambda clip, asked: clip.frame_faces(asked.t), kind=Clip),
+        of_item("/tracks/{track:int}/face", _track_face, kind=Clip),
     ]
+
+
+def _called(call: Callable[..., Any], *arguments: Any) -> Any:
+    answer = call(*arguments)
+    return answer.info() if isinstance(answer, Item) else answer
+
+
+def _response(answer: Any, status: int = 200) -> Response:
+    """Return an answer: JSON, a picture, or nothing."""
+    if isinstance(answer, Response):
+        return answer
+    if isinstance(answer, bytes):
+        return Response(answer, media_type="image/jpeg")
+    return Response(status_code=204) if answer is None else JSONResponse(answer, status)
+
+
+def _add_sample(session: Session, name: str) -> Item:
+    if name not in SAMPLES:
+        raise HTTPException(404, "there is no such sample")
+    return session.add(name, (ASSETS / name).read_bytes())
+
+
+def _set_settings(session: Session, body: dict[str, Any]) -> None:
+    session.set_settings(Settings.parse(body.get("settings")), _chosen(session, body))
+
+
+def _store_sticker(session: Session, file: tuple[str, bytes]) -> dict[str, str]:
+    return {"sticker": session.store_sticker(*file)}
+
+
+def _export(session: Session, body: dict[str, Any]) -> dict[str, str]:
+    return {"job": session.export(_chosen(session, body), faces_files=body.get("faces_files") is True).id}
+
+
+def _patch(item: Item, body: dict[str, Any]) -> Item:
+    if not isinstance(body.get("reviewed"), bool):
+        raise OptionError("reviewed must be true or false")
+    item.reviewed = body["reviewed"]
+    item.session.changed(item)
+    return item
+
+
+def _picture(photo: Photo, asked: Query) -> bytes:
+    return photo.picture(covered=asked.covered, side=asked.side and min(asked.side, MAX_SIDE), box=asked.box)
+
+
+def _frame(clip: Clip, asked: Query) -> bytes:
+    return clip.frame(asked.t, covered=asked.covered, side=asked.limited(1280, MAX_SIDE))
+
+
+def _track_face(clip: Clip, asked: Query, track: int) -> bytes:
+    return clip.track_face(track, asked.limited(96))
 
 
 async def _run(call: Callable[..., Result], *arguments: Any) -> Result:
@@ -416,44 +407,6 @@ def _chosen(session: Session, body: dict[str, Any]) -> list[str] | None:
     return keys
 
 
-def _number(request: Request, name: str, default: int, low: int, high: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 9):
-        raise HTTPException(400, f"{name} must be a whole number")
-    return min(max(int(text), low), high)
-
-
-def _time(request: Request) -> float:
-    try:
-        seconds = float(request.query_params.get("t", "0"))
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e7:
-        raise HTTPException(400, "t must be a number of seconds")
-    return seconds
-
-
-def _box(request: Request) -> tuple[int, int, int, int] | None:
-    text = request.query_params.get("box")
-    if text is None:
-        return None
-    try:
-        x1, y1, x2, y2 = (int(float(part[:12])) for part in text.split(","))
-    except (ValueError, OverflowError) as error:
-        raise HTTPException(400, "box must be x1,y1,x2,y2") from error
-    return x1, y1, x2, y2
-
-
-def _image(content: bytes) -> Response:
-    return Response(content, media_type="image/jpeg")
-
-
-def _attachment(name: str) -> dict[str, str]:
-    return {"content-disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}"}
-
-
 def _checked(session: Session, body: dict[str, Any]) -> dict[str, Any]:
     """Return the warnings of an overlay with these options, or why it refuses them."""
     choice = Settings.parse({"overlays": [body]}).overlays[0]
@@ -467,12 +420,13 @@ def _named_option(choice: Choice, text: str) -> str | None:
     return next((name for name in choice.options if f"'{name}'" in text or f"{name} " in text), None)
 
 
-def _faces_file(item: Item) -> bytes:
+def _faces_file(item: Item, _: Query) -> Response:
     """Return the faces file of an item; raise ScrfdError if its faces are not known yet."""
     path = item.session.files.new_folder() / "faces.jsonl"
     try:
         item.write_faces(path)
-        return path.read_bytes()
+        headers = {"content-disposition": f"attachment; filename*=utf-8''{quote(item.faces_name, safe='')}"}
+        return Response(path.read_bytes(), media_type="application/jsonl", headers=headers)
     finally:
         item.session.files.delete(path)
 

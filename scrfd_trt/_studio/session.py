@@ -209,9 +209,11 @@ class Session:
             self._searches.add(item)
 
     def remove(self, key: str) -> None:
-        """Remove a file; raise KeyError if there is none."""
+        """Remove a file; do nothing if there is none."""
         with self._lock:
-            item = self.items.pop(key)
+            item = self.items.pop(key, None)
+        if item is None:
+            return
         item.close()
         if self._searches is not None:
             self._searches.forget_closed()
@@ -310,15 +312,21 @@ class Session:
 
     def export(self, keys: Iterable[str] | None, *, faces_files: bool) -> Export:
         """Begin to write results, None: of all files; raise OptionError if another export is running."""
-        if any(job.state == "running" for job in self.jobs.values()):
-            raise OptionError("another export is running: wait for it, or cancel it")
-        chosen = list(self.items.values()) if keys is None else [self.items[key] for key in keys]
-        for job in self.jobs.values():
-            job.close()
-        job = Export(chosen, self.files, self._announce, faces_files=faces_files)
-        self.jobs = {job.id: job}
+        with self._lock:
+            if any(job.state == "running" for job in self.jobs.values()):
+                raise OptionError("another export is running: wait for it, or cancel it")
+            chosen = list(self.items.values()) if keys is None else [self.items[key] for key in keys]
+            for job in self.jobs.values():
+                job.close()
+            job = Export(chosen, self.files, self._announce, faces_files=faces_files)
+            self.jobs = {job.id: job}
         job.start()
         return job
+
+    def cancel(self, key: str) -> None:
+        """Stop an export; do nothing if there is none."""
+        if job := self.jobs.get(key):
+            job.cancel()
 
     def take(self, key: str) -> Export | None:
         """Return the finished export that has this download key, once."""

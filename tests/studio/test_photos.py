@@ -179,8 +179,9 @@ def test_patches_of_neighbours_equal_a_new_drawing(session: Any, look: Look, nam
     assert np.abs(kept.astype(int) - covered(photo)).max() <= 1
 
 
-def test_overlays_that_change_the_whole_picture_are_drawn_again(session: Any, look: Look) -> None:
-    session.settings = Settings(mode="fun", overlays=(Choice(name="spotlight", options={}),))
+@pytest.mark.parametrize("name", ["spotlight", "crop"])
+def test_overlays_that_need_the_whole_picture_are_drawn_again(session: Any, look: Look, name: str) -> None:
+    session.settings = Settings(mode="fun", overlays=(Choice(name=name, options={}),))
     photo = look(session.add("three.png", png(SCENE.image)))
     before = covered(photo).copy()
     answer = photo.edit({"op": "uncover", "faces": [ids(photo)[1]]})

@@ -344,7 +344,7 @@ def test_garbage_for_all_routes(page: Page) -> None:
             assert json.loads(answer.body)["error"].count("\n") == 0
         broken = page.server.request(f"/api/{path}", method, b"{" * 5000, **page.headers)
         assert broken.status == 400
-    for query in ("side=x", "side=-1", "box=1,2,3", "box=nan,1,2,3", "box=9999,9999,99999,99999", f"side={'9' * 30}"):
+    for query in ("side=x", "side=-1", "box=1,2,3", "box=nan,1,2,3", "box=9999,9999,99999,99999", "t=-1", "t=x"):
         assert page.call("GET", f"{item}/picture?{query}").status in (400, 422), query
     assert page.call("GET", f"{item}/timeline").status == 404, "of a photograph"
     assert page.get(f"{item}/faces")["faces"] == []
@@ -415,7 +415,8 @@ def test_events_tell_what_changes_and_end_with_the_page(page: Page) -> None:
     while (state := events.next("item"))["state"] != "ready":
         assert state["id"] == key
     page.call("PATCH", f"items/{key}", {"reviewed": True})
-    assert events.next("item")["reviewed"]
+    while not events.next("item")["reviewed"]:
+        pass
     again = Events(page)
     assert again.next("item")["reviewed"], "a new stream begins with all files"
     assert page.server.request(f"/api/session/end?session={page.session}", "POST", b"").status == 204
