@@ -420,13 +420,16 @@ def _named_option(choice: Choice, text: str) -> str | None:
     return next((name for name in choice.options if f"'{name}'" in text or f"{name} " in text), None)
 
 
+def _attachment(name: str) -> dict[str, str]:
+    return {"content-disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}"}
+
+
 def _faces_file(item: Item, _: Query) -> Response:
     """Return the faces file of an item; raise ScrfdError if its faces are not known yet."""
     path = item.session.files.new_folder() / "faces.jsonl"
     try:
         item.write_faces(path)
-        headers = {"content-disposition": f"attachment; filename*=utf-8''{quote(item.faces_name, safe='')}"}
-        return Response(path.read_bytes(), media_type="application/jsonl", headers=headers)
+        return Response(path.read_bytes(), media_type="application/jsonl", headers=_attachment(item.faces_name))
     finally:
         item.session.files.delete(path)
 
@@ -453,7 +456,7 @@ class Download(FileResponse):
 
     def __init__(self, job: Export) -> None:
         name, path = job.results[0]
-        super().__init__(path, filename=name, media_type="application/octet-stream")
+        super().__init__(path, headers=_attachment(name), media_type="application/octet-stream")
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -120,9 +120,10 @@ def test_settings_are_applied_to_all_files(open_page: Opener) -> None:
 
 def test_files_that_are_too_large_are_not_sent(open_page: Opener) -> None:
     page = open_page()
-    upload(page, ("large.png", bytes(9 << 20)), ("a.jpg", PHOTO))
+    page.evaluate("() => { studio.api.limits.upload = 1 << 20; }")  # a larger file takes seconds
+    upload(page, ("large.png", bytes(2 << 20)), ("a.jpg", PHOTO))
     assert states(page) == ["failed", "ready"]
-    assert "has 9.0 MiB, and the studio takes 8.0 MiB" in page.locator("#state").inner_text()
+    assert "has 2.0 MiB, and the studio takes 1.0 MiB" in page.locator("#state").inner_text()
 
 
 def test_connection_that_is_lost_and_a_session_that_ended(open_page: Opener) -> None:
