@@ -75,18 +75,34 @@ def save(page: Page, name: str) -> None:
     print(f"{name}.jpg: {(FOLDER / f'{name}.jpg').stat().st_size // 1000} kB")
 
 
-def show_studio(page: Page, address: str) -> None:
-    """Open a sample in the studio and leave one of its faces visible."""
+def open_sample(page: Page, address: str, number: int) -> None:
+    """Open a sample in the studio, and wait until its faces are found."""
     for _ in range(100):
         with contextlib.suppress(Exception):
             page.goto(address)
             break
         page.wait_for_timeout(200)
-    page.locator(".sample").first.click()
+    page.locator(".sample").nth(number).click()
     page.locator("#reviewed:enabled").wait_for(timeout=60_000)
+
+
+def show_photo(page: Page, address: str) -> None:
+    """Leave one face of a photograph visible."""
+    open_sample(page, address, 0)
     page.locator("#viewport canvas").click()
     page.locator(".chip").get_by_text("Cover again").wait_for()
     page.wait_for_timeout(800)
+
+
+def show_clip(page: Page, address: str) -> None:
+    """Leave one person of a clip visible, and go to a doubtful moment."""
+    open_sample(page, address, 2)
+    page.locator(".lane-toggle").nth(1).click()
+    page.locator('.lane[data-visible="true"]').wait_for()
+    page.get_by_label("Next doubt").click()
+    page.locator(".timeline").evaluate("element => element.scrollTo(0, 0)")
+    page.locator("#tab-faces").click()
+    page.wait_for_timeout(1500)
 
 
 def check_page(page: Page, address: str) -> list[str]:
@@ -113,8 +129,11 @@ def main() -> None:
         browser = run.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         with studio() as address:
             for view, page in views(browser):
-                show_studio(page, address)
+                show_photo(page, address)
                 save(page, f"studio-{view}")
+                if view == "desktop-light":
+                    show_clip(page, address)
+                    save(page, "studio-clip")
         with pages() as address:
             for view, page in views(browser):
                 for file in sorted(SITE.rglob("index.html")):

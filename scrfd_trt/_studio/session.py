@@ -63,21 +63,22 @@ class Budget:
 
 
 class Searches:
-    """Two threads that search files for faces: the first looks at all files come before second ones."""
+    """Two threads that search files for faces: first looks at all files come first, then files one after the other."""
 
     def __init__(self, threads: int = 2) -> None:
-        self._waiting: list[tuple[int, int, Item]] = []
+        self._waiting: list[tuple[bool, int, Item]] = []
         self._numbers, self._free = itertools.count(), threading.Condition()
         self._closed = False
         self._threads = [threading.Thread(target=self._run, name="studio-search", daemon=True) for _ in range(threads)]
 
-    def add(self, item: Item, stage: int = 0) -> None:
-        """Search a file as soon as a thread is free."""
+    def add(self, item: Item, number: int | None = None) -> None:
+        """Search a file as soon as a thread is free; a file that was looked at keeps its number in the order."""
         with self._free:
             for thread in self._threads:
                 if thread.ident is None:
                     thread.start()
-            heapq.heappush(self._waiting, (stage, next(self._numbers), item))
+            later, order = number is not None, next(self._numbers) if number is None else number
+            heapq.heappush(self._waiting, (later, order, item))
             self._free.notify()
 
     def _run(self) -> None:
@@ -86,9 +87,9 @@ class Searches:
                 self._free.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                stage, _, item = heapq.heappop(self._waiting)
+                _, number, item = heapq.heappop(self._waiting)
             if search(item):
-                self.add(item, stage + 1)
+                self.add(item, number)
             del item
 
     def forget_closed(self) -> None:

@@ -163,8 +163,8 @@ def test_stickers_and_unknown_files(open_page: Opener) -> None:
     assert states(page) == ["ready", "failed"]
     file = io.BytesIO(cv2.imencode(".png", np.full((9, 9, 4), 200, np.uint8))[1].tobytes())
     page.get_by_role("radio", name="Have fun").check()
-    page.locator("#panel-look .choice").filter(has_text="Sticker").first.click()
-    picture = {"name": "hat.png", "mimeType": "image/png", "buffer": file.getvalue()}
-    page.locator("#panel-look input[type=file]").set_input_files(picture)
+    with page.expect_file_chooser() as chooser:
+        page.locator("#panel-look .choice").filter(has_text="Sticker").first.click()
+    chooser.value.set_files({"name": "hat.png", "mimeType": "image/png", "buffer": file.getvalue()})
     until(page, "() => studio.item.settings.overlays[0].name === 'image'")
     assert page.evaluate("() => studio.item.settings.mode") == "fun"

@@ -145,7 +145,7 @@ def test_files_of_closed_page_wait_for_no_search(session: Session, folder: Tempo
     assert not searches._waiting
 
 
-def test_first_looks_at_all_files_come_before_second_ones() -> None:
+def test_first_looks_come_first_and_then_files_one_after_the_other() -> None:
     order: list[tuple[str, int]] = []
     done, begin = threading.Event(), threading.Event()
 
@@ -157,9 +157,9 @@ def test_first_looks_at_all_files_come_before_second_ones() -> None:
             begin.wait(5)
             self.looks += 1
             order.append((self.name, self.looks))
-            if len(order) == 6:
+            if len(order) == 9:
                 done.set()
-            return self.looks < 2
+            return self.looks < 3
 
     searches = Searches(threads=1)
     for name in "abc":
@@ -167,7 +167,7 @@ def test_first_looks_at_all_files_come_before_second_ones() -> None:
     begin.set()
     assert done.wait(5)
     searches.close()
-    assert order == [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2), ("c", 2)]
+    assert order == [*((name, 1) for name in "abc"), *((name, look) for name in "abc" for look in (2, 3))]
 
 
 def test_overlays_are_listed_with_their_options() -> None:

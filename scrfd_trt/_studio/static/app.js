@@ -11,10 +11,10 @@ const byId = (id) => document.getElementById(id);
 
 class App {
   constructor(api) {
-    Object.assign(this, { api, current: null, queue: [], removed: new Set(), uploading: 0, uploads: 0, clip: null, live: null, facesOf: null });
+    Object.assign(this, { api, current: null, queue: [], removed: new Set(), seen: new Map(), uploading: 0, uploads: 0, clip: null, live: null, facesOf: null });
     this.entries = new Map(); // by id: items of the server, and uploads that have none yet
     this.rows = new Map();
-    this.exports = new Exports(api, () => this.items);
+    this.exports = new Exports(api, () => this.items, (item) => this.#unseen(item));
     this.viewer = new Viewer(byId("viewport"), {
       tools: byId("tools"),
       list: byId("face-list"),
@@ -114,8 +114,9 @@ class App {
     byId("lost").hidden = what === "open";
     this.over = what === "ended";
     if (!this.over) return;
+    const lost = this.exports.unsaved.size ? ` What you changed in ${count(this.exports.unsaved.size, "file")} is lost.` : "";
     this.exports.end();
-    byId("lost").textContent = "The studio has ended, or has closed this page. Load the page again to go on. ";
+    byId("lost").textContent = `The studio has ended, or has closed this page.${lost} Load the page again to begin anew. `;
     const button = Object.assign(document.createElement("button"), { type: "button", className: "button", textContent: "Load again" });
     button.addEventListener("click", () => location.reload());
     byId("lost").append(button);
@@ -301,6 +302,7 @@ class App {
     byId("item-facts").textContent = facts(item);
     byId("faces-count").textContent = item.version > 0 ? item.faces : "";
     byId("reviewed").disabled = item.state !== "ready";
+    byId("reviewed").title = item.state === "ready" || item.state === "failed" ? "" : "Faces are still searched";
     byId("reviewed").setAttribute("aria-pressed", Boolean(item.reviewed));
     byId("reviewed").querySelector(".label").textContent = item.reviewed ? "Reviewed" : "Looks right";
     byId("download").disabled = item.state !== "ready" || this.exports.busy;
@@ -347,10 +349,18 @@ class App {
     }
   }
 
+  /** Return the doubtful moments of a clip that were looked at. */
+  #seen(item) {
+    if (!this.seen.has(item.id)) this.seen.set(item.id, new Set());
+    return this.seen.get(item.id);
+  }
+
+  #unseen(item) { return item.kind === "clip" ? Math.max(item.doubts - this.#seen(item).size, 0) : 0; }
+
   async #clip(item) {
     if (this.clip) return this.clip.update(item);
     const { ClipView } = await import("./clip.js");
-    if (this.current === item.id && !this.clip) this.clip = new ClipView({ root: byId("clip"), people: byId("people"), viewer: this.viewer, api: this.api, item: this.item });
+    if (this.current === item.id && !this.clip) this.clip = new ClipView({ root: byId("clip"), people: byId("people"), viewer: this.viewer, api: this.api, item: this.item, seen: this.#seen(item) });
   }
 
   #edit(operation) {
@@ -370,8 +380,10 @@ class App {
     try {
       await this.api.patch(`/api/items/${item.id}`, { reviewed });
       announce(reviewed ? `${item.name} is reviewed.` : `${item.name} is to be reviewed again.`);
+      const unseen = reviewed ? this.#unseen(item) : 0;
+      if (unseen) toast(`${unseen} of ${item.doubts} moments to check in ${item.name} were not looked at.`, { action: { label: "Go back", run: () => this.show(item.id) } });
       if (next) this.show(next.id);
-      else if (reviewed && this.entries.size > 1) toast("All files are reviewed.", { action: { label: "Export", run: () => this.exports.open() } });
+      else if (reviewed && !unseen && this.entries.size > 1) toast("All files are reviewed.", { action: { label: "Export", run: () => this.exports.open() } });
     } catch (error) { toast(error.message, { error: true }); }
   }
 
@@ -380,6 +392,7 @@ class App {
     if (this.#incomplete(settings)) return; // the panel says which file to choose
     try {
       await this.api.put("/api/settings", { items, settings });
+      for (const id of items === "all" ? this.entries.keys() : items) this.exports.unsaved.add(id);
       if (items === "all") toast("All files use these settings.");
     } catch (error) { toast(error.message, { error: true }); }
   }

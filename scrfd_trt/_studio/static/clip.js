@@ -6,8 +6,8 @@ const SIDE = 960; // longest side in pixels of the stored pictures
 const REST = 120; // milliseconds after which the faces of a frame are asked for
 
 export class ClipView {
-  constructor({ root, people, viewer, api, item }) {
-    Object.assign(this, { root, people, viewer, api, item, t: 0, version: -1, data: null, faces: [], seen: new Set(), moment: -1, playing: false, wanted: null, loading: null, shown: false, gone: false });
+  constructor({ root, people, viewer, api, item, seen }) {
+    Object.assign(this, { root, people, viewer, api, item, t: 0, version: -1, data: null, faces: [], seen, moment: -1, playing: false, wanted: null, loading: null, shown: false, gone: false });
     this.path = `/api/items/${item.id}`;
     this.#build();
     document.body.toggleAttribute("data-clip", true);
@@ -123,7 +123,7 @@ export class ClipView {
       if (event.defaultPrevented || event.target.matches("input:not([type=checkbox])") || (event.key === " " && event.target.matches("button, input"))) return;
       if (this.key(event)) { event.preventDefault(); event.stopPropagation(); }
     };
-    this.list = make("ol", { class: "moments", "aria-label": "Moments to check" });
+    this.list = make("ol", { class: "faces", "aria-label": "Moments to check" });
     this.title = make("h2", {});
     this.people.append(this.title, make("p", { class: "small muted" }, "The same moments are in the report of scrfd-trt anonymize."), this.list);
   }
@@ -168,7 +168,7 @@ export class ClipView {
     const moments = this.timeline.data.moments;
     const moment = moments[this.moment];
     this.count.textContent = moments.length ? `${moment ? `${this.moment + 1} of ` : ""}${moments.length} to check` : "nothing to check";
-    this.doubt.textContent = moment ? `${moment.track === null ? "" : `Person ${moment.track}: `}${moment.text}` : "";
+    this.doubt.title = this.doubt.textContent = moment ? `${moment.track === null ? "" : `Person ${moment.track}: `}${moment.text}` : "";
   }
 
   #actions() {

@@ -10,8 +10,8 @@ export class Exports {
   #running = null; // the job that can be cancelled
   #cancelled = false;
 
-  constructor(api, items) {
-    Object.assign(this, { api, items, busy: false, unsaved: new Set() }); // unsaved: files with changes that are in no download
+  constructor(api, items, unseen) {
+    Object.assign(this, { api, items, unseen, busy: false, unsaved: new Set() }); // unsaved: files with changes that are in no download
     byId("export").addEventListener("click", () => this.open());
     byId("export-zip").addEventListener("click", () => this.#run(() => this.#zip()));
     byId("export-folder").addEventListener("click", () => this.#run(() => this.#folder()));
@@ -24,7 +24,12 @@ export class Exports {
     const items = exportable(this.items());
     byId("export-text").textContent = exportText(this.items());
     byId("export-zip").querySelector(".label").textContent = items.length > 1 ? "Download a zip" : "Download";
-    const note = ({ state, reviewed }) => (state === "failed" ? " (left out: cannot be used)" : reviewed ? "" : " (not reviewed)");
+    const note = (item) => {
+      if (item.state === "failed") return " (left out: cannot be used)";
+      const unseen = this.unseen(item);
+      const parts = [item.reviewed ? "" : "not reviewed", unseen ? `${unseen} of ${item.doubts} moments not looked at` : ""].filter(Boolean);
+      return parts.length ? ` (${parts.join(", ")})` : "";
+    };
     byId("export-list").replaceChildren(...this.items().filter((item) => items.includes(item) || item.state === "failed").map((item) => make("li", {}, `${item.name}${note(item)}`)));
     this.#buttons();
     byId("export-dialog").showModal();

@@ -46,7 +46,7 @@ export const count = (number, one, many = `${one}s`) => `${number.toLocaleString
 /** Return what a file's entry in the strip says to screen readers. */
 export function words({ name, state, reviewed, doubts, kind }) {
   const said = { opening: "opening", looking: "looking for faces", failed: "failed", ready: reviewed ? "reviewed" : "to review" }[state];
-  return `${name}, ${kind === "clip" ? "clip" : "picture"}, ${said}${state === "ready" && doubts && !reviewed ? `, ${count(doubts, "doubt")}` : ""}`;
+  return `${name}, ${kind === "clip" ? "clip" : "picture"}, ${said}${state === "ready" && doubts && !reviewed ? `, ${doubts} to check` : ""}`;
 }
 
 /** Return the sign of a file in the strip. */
@@ -60,7 +60,7 @@ export function sign({ state, reviewed, doubts }) {
 export function facts({ width, height, faces, doubts, state, version, kind }) {
   const parts = width ? [`${width} × ${height}`] : [];
   if (version > 0 || state === "ready") parts.push(count(faces, kind === "clip" ? "track" : "face"));
-  if (doubts) parts.push(count(doubts, "doubt"));
+  if (doubts) parts.push(`${doubts} to check`);
   return parts.join(", ");
 }
 

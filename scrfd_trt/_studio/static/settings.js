@@ -123,6 +123,8 @@ export class Settings {
     this.#layers();
     this.#fill();
     this.#changed();
+    const missing = this.#overlay().options.some((option) => option.required && this.settings.overlays[this.layer].options[option.name] == null);
+    if (missing && this.clicked) this.options.querySelector("input[type=file]")?.click(); // arrow keys only pass by
   }
 
   #overlay() { return this.hooks.overlays.find((overlay) => overlay.name === this.settings.overlays[this.layer]?.name); }
@@ -146,7 +148,7 @@ export class Settings {
     image.addEventListener("load", () => { image.hidden = false; });
     this.#thumbnail(image);
     const tip = overlay.error ? `${overlay.name}: ${overlay.error}` : overlay.summary;
-    const input = make("input", { type: "radio", name: "overlay", value: overlay.name, checked: chosen, disabled: Boolean(overlay.error), on: { change: () => this.#choose(overlay.name) } });
+    const input = make("input", { type: "radio", name: "overlay", value: overlay.name, checked: chosen, disabled: Boolean(overlay.error), on: { click: (event) => { this.clicked = event.detail > 0; }, change: () => this.#choose(overlay.name) } });
     return make("label", { class: "choice", title: tip }, input, make("span", { class: "frame" }, overlay.options.some((option) => option.required) ? icon("add") : image), make("span", { class: "name" }, title(overlay.name)));
   }
 

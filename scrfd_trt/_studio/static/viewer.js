@@ -183,11 +183,12 @@ export class Viewer {
     this.split = null;
     this.canvas = make("canvas", { tabindex: 0, role: "application", "aria-label": "Picture", "aria-describedby": "viewer-help" });
     this.chip = make("div", { class: "chip", hidden: true });
+    this.hint = make("p", { class: "hint", "aria-hidden": "true", hidden: true }); // the canvas is described below
     const help = make("p", { class: "visually-hidden", id: "viewer-help" }, "Arrow keys go from face to face. Space covers a face or leaves it visible. D adds a box, Alt and arrows move it, Shift and arrows resize it, Delete deletes it.");
     this.wipe = make("input", { type: "range", class: "wipe", min: 0, max: 100, value: 50, "aria-label": "Before and after", hidden: true, on: { input: () => { this.compare = this.wipe.value / 100; } } });
     this.wipeHandle = make("div", { class: "wipe-handle", hidden: true });
     this.wipeWords = [make("span", { class: "wipe-label before", hidden: true }, "Before"), make("span", { class: "wipe-label after", hidden: true }, "After")];
-    element.append(this.canvas, help, this.wipe, this.wipeHandle, ...this.wipeWords, this.chip);
+    element.append(this.canvas, help, this.wipe, this.wipeHandle, ...this.wipeWords, this.hint, this.chip);
     this.#listen();
     new ResizeObserver(() => this.#resized()).observe(element);
   }
@@ -355,7 +356,11 @@ export class Viewer {
     }
   }
 
-  toggle(face) { if (face.id !== "new") this.edit({ op: face.covered ? "uncover" : "cover", faces: [face.id] }); }
+  toggle(face) {
+    if (face.id === "new") return;
+    this.taught = true;
+    this.edit({ op: face.covered ? "uncover" : "cover", faces: [face.id] });
+  }
 
   remove(face) {
     if (face.origin === "drawn") this.edit({ op: "remove", face: face.id });
@@ -442,7 +447,7 @@ export class Viewer {
     const { clientWidth: width, clientHeight: height } = this.element;
     context.setTransform(this.#ratio, 0, 0, this.#ratio, 0, 0);
     context.clearRect(0, 0, width, height);
-    if (!this.picture || !this.after) return;
+    if (!this.picture || !this.after) { this.hint.textContent = ""; this.hint.hidden = true; return; }
     context.imageSmoothingEnabled = this.view.scale < 3;
     context.imageSmoothingQuality = "high";
     this.#layer(context, "after");
@@ -454,7 +459,9 @@ export class Viewer {
       this.#layer(context, "before");
       context.restore();
     }
-    const all = this.hovering || this.canvas.matches(":focus-visible") || matchMedia("(pointer: coarse)").matches;
+    const hint = this.draw ? "Drag a box around the face, or click on it." : !this.taught && this.faces.length ? "Click a face to leave it visible." : "";
+    if (this.hint.textContent !== hint) { this.hint.textContent = hint; this.hint.hidden = !hint; }
+    const all = this.hovering || !this.taught || this.canvas.matches(":focus-visible") || matchMedia("(pointer: coarse)").matches;
     for (const face of this.faces) if (all || !face.covered || face.id === this.selected) this.#outline(context, face);
     if (this.drag?.box && this.drag.mode === "draw") this.#rectangle(context, this.drag.box, "#fff", 2, [6, 4]);
   }

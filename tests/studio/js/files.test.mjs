@@ -27,7 +27,7 @@ test("files beyond the limits are refused before they are sent", () => {
 });
 
 test("states are said in words and signs", () => {
-  assert.equal(words(photo({ doubts: 2 })), "a.jpg, picture, to review, 2 doubts");
+  assert.equal(words(photo({ doubts: 2 })), "a.jpg, picture, to review, 2 to check");
   assert.equal(words(photo({ kind: "clip", state: "looking" })), "a.jpg, clip, looking for faces");
   assert.deepEqual([photo(), photo({ doubts: 2 }), photo({ reviewed: true }), photo({ state: "failed" }), photo({ state: "opening" })].map(sign), ["", "2?", "✓", "!", "…"]);
   assert.equal(facts(photo({ faces: 1 })), "40 × 30, 1 face");
