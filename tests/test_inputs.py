@@ -322,7 +322,7 @@ def test_stream_of_files_that_is_dropped_ends_its_threads(detector: SCRFDDetecto
         ("", "the path of the image is empty"),
         (io.TextIOWrapper(io.BytesIO(b"\xff\xd8")), "open it in binary mode"),
         (np.zeros(7, np.uint8), r"bytes, with \.tobytes\(\)"),
-        ("{folder}", "this is a folder: pass it alone, not in a list, to detect_batch or stream"),
+        ("{folder}", r"this is a folder: call detect_batch\(folder\) or stream\(folder\), with the folder alone"),
         ("{folder}/*.jpg", "this is a glob: call detect_batch or stream"),
         (
             "{folder}/clip.mp4",

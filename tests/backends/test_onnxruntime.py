@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 
@@ -9,6 +10,7 @@ import pytest
 
 from scrfd_trt import ClosedError, MissingDependencyError, ModelFormatError, ModelNotFoundError, _devices
 from scrfd_trt.backends import OnnxBackend
+from scrfd_trt.errors import installable
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ class TestFiles:
 
 def test_missing_onnxruntime_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[cpu\]"'):
+    with pytest.raises(MissingDependencyError, match=re.escape(installable('pip install "scrfd-trt[cpu]"'))):
         OnnxBackend(tmp_path / "any.onnx")
 
 

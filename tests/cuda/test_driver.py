@@ -12,6 +12,7 @@ from scrfd_trt import BackendError, ClosedError, DeviceError, MissingDependencyE
 from scrfd_trt._cuda import driver, memory, stream
 from scrfd_trt._cuda.driver import Device
 from scrfd_trt._cuda.memory import gpu_memory
+from scrfd_trt.errors import installable
 
 ROOT = Path(__file__).parents[2]
 USED = [
@@ -70,7 +71,8 @@ def test_missing_package_names_install_command(monkeypatch):
     ):
         find.cache_clear()
         monkeypatch.setitem(sys.modules, name, None)
-        message = rf'an NVIDIA GPU needs {package} \(.*\): pip install "scrfd-trt\[cuda\]"$'
+        command = installable('pip install "scrfd-trt[cuda]"')
+        message = rf"an NVIDIA GPU needs {package} \(.*\): {re.escape(command)}$"
         with pytest.raises(MissingDependencyError, match=message) as caught:
             find()
         assert isinstance(caught.value.__cause__, ImportError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -74,6 +75,7 @@ def cluster() -> Iterator[Cluster]:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+        logging.getLogger("ray").propagate = False  # its threads outlive the cluster, and log during other tests
         ray.data.DataContext.get_current().enable_progress_bars = False
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         yield cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from PIL import Image, ImageCms
 
 from scrfd_trt._image_files import open_image, opencv_codec, read_image
 from scrfd_trt._image_files.stderr import watched
-from scrfd_trt.errors import ImageError, MissingDependencyError
+from scrfd_trt.errors import ImageError, MissingDependencyError, installable
 
 needs_avif = pytest.mark.skipif(not HAS_AVIF, reason="this Pillow reads no AVIF")
 ALPHA: Array = np.random.default_rng(8).integers(0, 256, NOISE.shape[:2]).astype(np.uint8)
@@ -435,7 +436,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(features, "modules", {})
     for brand in (b"heic", b"avif"):
-        with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[heif\]"$'):
+        with pytest.raises(MissingDependencyError, match=re.escape(installable('pip install "scrfd-trt[heif]"')) + "$"):
             open_image(b"\0\0\0\x18ftyp" + brand + bytes(100))
 
 

@@ -299,7 +299,7 @@ SRT = "1\n00:00:00,100 --> 00:00:00,500\none\n"
             OutputError,
             r"with h264_nvenc \(requires an NVIDIA GPU",
         ),
-        ("no/out.mp4", {}, OutputError, r"cannot write .*no/out\.mp4 with libx264: No such file"),
+        ("no/out.mp4", {}, OptionError, r"cannot write .*no/out\.mp4: there is no folder .*/no; create it first$"),
     ],
 )
 def test_output_errors_precede_detection(

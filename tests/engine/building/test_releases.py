@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 import threading
 import time
@@ -18,7 +19,14 @@ import pytest
 from scrfd_trt._engine.build import build_plan, write_engine
 from scrfd_trt._engine.build_options import BuildOptions, prefer_types
 from scrfd_trt._engine.runtime import _new_runtime
-from scrfd_trt.errors import BackendError, DeviceError, MissingDependencyError, ModelFormatError, OptionError
+from scrfd_trt.errors import (
+    BackendError,
+    DeviceError,
+    MissingDependencyError,
+    ModelFormatError,
+    OptionError,
+    installable,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -176,7 +184,7 @@ def test_missing_onnx_is_reported_before_the_build(fake: Make, tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "onnx", None)
     source = tmp_path / "face.onnx"
     source.write_bytes(b"a model")
-    with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[build\]"'):
+    with pytest.raises(MissingDependencyError, match=re.escape(installable('pip install "scrfd-trt[build]"'))):
         write_engine(source, tmp_path / "face.plan", flavour=fake("tensorrt_rtx-1.7").flavour)
 
 

@@ -14,6 +14,7 @@ from scrfd_trt._decode import Candidates
 from scrfd_trt._engine.onnx.rewrite import prepare
 from scrfd_trt._engine.onnx.verify_rewrite import EXACT, FP16, RIVAL, SAME_FACE, Rows, compare, differences, rows_of
 from scrfd_trt._heads import HeadLayout
+from scrfd_trt.errors import installable
 
 
 def alter(prepared, change):
@@ -112,7 +113,7 @@ class TestDisagreements:
         path = export()
         prepared = prepare(path)
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
-        with pytest.raises(MissingDependencyError, match=r'pip install "scrfd-trt\[cpu\]"'):
+        with pytest.raises(MissingDependencyError, match=re.escape(installable('pip install "scrfd-trt[cpu]"'))):
             compare(path, prepared)
 
 
