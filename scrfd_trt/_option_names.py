@@ -87,7 +87,7 @@ _NESTED: Final = {
     "tracking": ("TrackingOptions", "threshold low bridge extend smooth every conf skip stride"),
     "encode": ("EncodeOptions", "codec crf preset quality pixel_format audio subtitles keep_audio bitrate"),
     "selection": ("TrackSelection", "only_tracks except_tracks drop_tracks covers only_regions only_spans track_ids"),
-    "keep_location": ("only the command has it: scrfd-trt anonymize searches its copies with the option verify", "verify"),
+    "keep_location": ("only the command has it: scrfd-trt anonymize searches copies with the option verify", "verify"),
     "max_faces": ("use save(path), show(), plot() or crop() of the faces", "save show plot draw save_txt save_crop"),
     "threshold": ("call stream(images), which yields the faces of each", "stream"),
 }  # fmt: skip

@@ -137,7 +137,7 @@ class Service:
         return int(self.counts[:, 0].sum())
 
     def check_room(self, images: int = 1) -> None:
-        """Raise HTTPException if the queue is full."""
+        """Raise HTTPException if the queue has no room for further images."""
         if self.in_work + images > self.options.max_queue:
             raise self._later(429, TOO_MANY)
 
@@ -166,9 +166,9 @@ class Service:
             raise HTTPException(413, f"the request has more than {self.options.max_images} images")
         if not images:
             raise HTTPException(422, _requests.NO_IMAGE)
-        self.check_room(images)
-        self.counts[self.row, 0] += images
+        self.counts[self.row, 0] += images  # before the check, so that no two processes take the same room
         try:
+            self.check_room(0)
             yield
         finally:
             self.counts[self.row, 0] -= images

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE
@@ -206,6 +206,66 @@ def test_sigterm_under_load_loses_no_answer(popen, processes: int) -> None:
     assert statuses[200] == pytest.approx(found[200], abs=found["lost"])
     assert found["lost"] <= 8 * (processes - 1)
     assert statuses[200] >= 16
+
+
+FRONT = """
+import fcntl, random, sys, time
+from types import SimpleNamespace
+from fastapi import HTTPException
+from scrfd_trt.service import ServiceOptions
+from scrfd_trt.service._app import Service
+from scrfd_trt.service._metrics import Metrics
+from scrfd_trt.service._processes import Memory
+
+file, row, left = map(int, sys.argv[1:])
+in_work = Service.in_work.fget
+
+
+def seen(self):
+    found = in_work(self)
+    time.sleep(random.random() / 500)  # in which the others count theirs
+    return found
+
+
+Service.in_work = property(seen)
+engine = SimpleNamespace(batches=SimpleNamespace(capacity=1), room=None)
+service = Service(engine, Metrics(), ServiceOptions(max_queue=1), Memory(file, 3).fronts, row)
+print("ready", flush=True)
+sys.stdin.readline()
+while left:
+    try:
+        with service.admitted(1):
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.002)
+            fcntl.lockf(file, fcntl.LOCK_UN)
+            left -= 1
+    except HTTPException as refusal:
+        assert refusal.status_code == 429
+        time.sleep(random.random() / 100)
+"""
+
+
+@linux
+def test_the_queue_is_bounded_over_all_processes(popen) -> None:
+    """Within a queue of one image, no process finds the lock of another one."""
+    from scrfd_trt.service._processes import STATE_BYTES, Memory
+
+    file = os.memfd_create("test")
+    os.ftruncate(file, STATE_BYTES)
+    how = {"stdin": PIPE, "stdout": PIPE, "pass_fds": [file]}
+    with ExitStack() as stack:
+        fronts = [
+            stack.enter_context(popen([sys.executable, "-c", FRONT, str(file), str(row), "20"], **how))
+            for row in range(3)
+        ]
+        for front in fronts:
+            assert front.stdout.readline() == "ready\n"
+        for front in fronts:
+            front.stdin.write("\n")
+            front.stdin.flush()
+        assert [front.wait() for front in fronts] == [0] * 3
+    assert not Memory(file, 3).fronts.any()
+    os.close(file)
 
 
 async def turns() -> None:
