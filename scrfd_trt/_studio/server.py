@@ -397,14 +397,14 @@ async def _form_file(request: Request) -> tuple[str, bytes]:
         raise HTTPException(400, "the request is not a form with a file") from error
 
 
-def _chosen(session: Session, body: dict[str, Any]) -> list[str] | None:
-    """Return the ids of the files that a request names, None for all; raise HTTPException for one that is unknown."""
-    keys = body.get("items")
+def _chosen(session: Session, body: dict[str, Any]) -> list[Item]:
+    """Return the files that a request names; raise HTTPException for one that is unknown."""
+    keys, known = body.get("items"), dict(session.items)
     if keys == "all":
-        return None
-    if not isinstance(keys, list) or not all(isinstance(key, str) and key in session.items for key in keys):
+        return list(known.values())
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key in known for key in keys):
         raise HTTPException(404, "there is no such file")
-    return keys
+    return [known[key] for key in keys]
 
 
 def _checked(session: Session, body: dict[str, Any]) -> dict[str, Any]:

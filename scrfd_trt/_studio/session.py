@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ HELD_BYTES = 512 * 2**20
 PAGES_AT_ONCE = 8  # all pages together hold what this many pages may hold
 MAX_FILES = 500
 MAX_OVERLAYS_KEPT = 8  # reading a sticker takes seconds
+CLIPS = 2  # rank among the files that wait for a search
 GRACE_SECONDS, FIRST_SECONDS = 8.0, 60.0
 """How long a page may be without its stream of events: once it had one, and before."""
 
@@ -63,13 +64,19 @@ class Budget:
 
 
 class Searches:
-    """Two threads that search files for faces: first looks at all files come first, then files one after the other."""
+    """Two threads that search files for faces: first looks at photographs, then their other looks, then clips.
+
+    Only one thread takes clips, so that photographs need not wait for the end of one.
+    """
 
     def __init__(self, threads: int = 2) -> None:
-        self._waiting: list[tuple[bool, int, Item]] = []
+        self._waiting: list[tuple[int, int, Item]] = []
         self._numbers, self._free = itertools.count(), threading.Condition()
         self._closed = False
-        self._threads = [threading.Thread(target=self._run, name="studio-search", daemon=True) for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(number == 0,), name="studio-search", daemon=True)
+            for number in range(threads)
+        ]
 
     def add(self, item: Item, number: int | None = None) -> None:
         """Search a file as soon as a thread is free; a file that was looked at keeps its number in the order."""
@@ -77,14 +84,17 @@ class Searches:
             for thread in self._threads:
                 if thread.ident is None:
                     thread.start()
-            later, order = number is not None, next(self._numbers) if number is None else number
-            heapq.heappush(self._waiting, (later, order, item))
-            self._free.notify()
+            rank = CLIPS if item.kind == "clip" else number is not None
+            heapq.heappush(self._waiting, (rank, next(self._numbers) if number is None else number, item))
+            self._free.notify_all()
 
-    def _run(self) -> None:
+    def _run(self, takes_clips: bool) -> None:
+        def is_due() -> bool:
+            return self._closed or bool(self._waiting and (takes_clips or self._waiting[0][0] < CLIPS))
+
         while True:
             with self._free:
-                self._free.wait_for(lambda: self._waiting or self._closed)
+                self._free.wait_for(is_due)
                 if self._closed:
                     return
                 _, number, item = heapq.heappop(self._waiting)
@@ -240,15 +250,14 @@ class Session:
             with suppress(ImageError):  # the next upload is refused
                 self.hold()
 
-    def set_settings(self, settings: Settings, keys: Iterable[str] | None) -> None:
-        """Set the settings of files, None: of all, and of those that are added later.
+    def set_settings(self, settings: Settings, items: Iterable[Item]) -> None:
+        """Set the settings of files, and of those that are added later.
 
         Raises ScrfdError if an overlay refuses its options.
         """
         self.overlay(settings)
-        chosen = list(self.items.values()) if keys is None else [self.items[key] for key in keys]
         self.settings = settings
-        for item in chosen:
+        for item in items:
             if item.set_settings(settings):
                 self._search(item)
             self.changed(item)
@@ -311,15 +320,14 @@ class Session:
         named = partial(choices.options, sticker=lambda key: Path(self.sticker(key).name))
         return [(choice.name, named(choice)) for choice in settings.overlays]
 
-    def export(self, keys: Iterable[str] | None, *, faces_files: bool) -> Export:
-        """Begin to write results, None: of all files; raise OptionError if another export is running."""
+    def export(self, items: Sequence[Item], *, faces_files: bool) -> Export:
+        """Begin to write the results of files; raise OptionError if another export is running."""
         with self._lock:
             if any(job.state == "running" for job in self.jobs.values()):
                 raise OptionError("another export is running: wait for it, or cancel it")
-            chosen = list(self.items.values()) if keys is None else [self.items[key] for key in keys]
             for job in self.jobs.values():
                 job.close()
-            job = Export(chosen, self.files, self._announce, faces_files=faces_files)
+            job = Export(items, self.files, self._announce, faces_files=faces_files)
             self.jobs = {job.id: job}
         job.start()
         return job

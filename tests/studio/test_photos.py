@@ -63,7 +63,7 @@ def test_stages_show_results_early_and_keep_ids_and_choices(session: Any) -> Non
     assert photo.look()
     first = photo.faces()["faces"]
     assert (photo.info()["state"], photo.version, len(first)) == ("looking", 1, 3)
-    session.set_settings(session.settings.model_copy(update={"overlays": SOLID.overlays}), None)
+    session.set_settings(session.settings.model_copy(update={"overlays": SOLID.overlays}), [photo])
     assert [face["box"][0] for face in first] == sorted(face["box"][0] for face in first), "reading order"
     photo.edit({"op": "uncover", "faces": [first[1]["id"]]})
     assert photo.look()
@@ -72,7 +72,7 @@ def test_stages_show_results_early_and_keep_ids_and_choices(session: Any) -> Non
     found = {face["id"]: face["covered"] for face in photo.faces()["faces"]}
     assert [found[face["id"]] for face in first] == [True, False, True]
     assert all(covered for face, covered in found.items() if face != first[1]["id"])
-    session.set_settings(SOLID.model_copy(update={"threshold": 0.99}), None)
+    session.set_settings(SOLID.model_copy(update={"threshold": 0.99}), [photo])
     while photo.look():
         pass
     left = photo.faces()["faces"]
@@ -82,7 +82,7 @@ def test_stages_show_results_early_and_keep_ids_and_choices(session: Any) -> Non
 def test_face_of_another_search_stays_only_while_a_choice_names_it(photo: Any, session: Any, look: Look) -> None:
     first, *_ = ids(photo)
     photo.edit({"op": "uncover", "faces": [first]})
-    session.set_settings(SOLID.model_copy(update={"threshold": 1.0}), None)
+    session.set_settings(SOLID.model_copy(update={"threshold": 1.0}), [photo])
     assert ids(look(photo)) == [first]
     assert photo.edit({"op": "undo"})["faces"] == []
 
@@ -91,7 +91,7 @@ def test_moved_face_does_not_come_back_in_its_first_place(photo: Any, session: A
     first, *_ = ids(photo)
     photo.edit({"op": "move", "face": first, "box": [10, 10, 50, 60]})
     for threshold in (1.0, 0.3):
-        session.set_settings(SOLID.model_copy(update={"threshold": threshold}), None)
+        session.set_settings(SOLID.model_copy(update={"threshold": threshold}), [photo])
         look(photo)
     assert first not in ids(photo)
     assert len(ids(photo)) == 3
@@ -318,19 +318,19 @@ def test_settings_of_files(session: Any, look: Look, tmp_path: Path) -> None:
         {"mode": "fun", "overlays": [{"name": "image", "options": {"picture": "/etc/passwd"}}]},
     ):
         with pytest.raises(OptionError):
-            session.set_settings(Settings.parse(refused), None)
+            session.set_settings(Settings.parse(refused), [photo])
     weak = Settings.parse({"overlays": [{"name": "blur", "options": {"opacity": 0.4}}]})
-    session.set_settings(weak, [photo.id])
+    session.set_settings(weak, [photo])
     assert photo.info()["notes"] == ["Opacity 0.4 leaves the face visible; use 1 to hide it."]
     key = session.store_sticker("../hat.png", png(np.full((8, 8, 4), 200, np.uint8)))
     fun = Settings.parse({"mode": "fun", "overlays": [{"name": "image", "options": {"picture": key}}]})
-    session.set_settings(fun, None)
+    session.set_settings(fun, [photo])
     assert look(photo).code()[0].replace("\\\n", "").split() == [
         *("scrfd-trt", "overlay", "three.png", "--overlay", "image:picture=hat.png"),
         *("--min-face", "16", "--rotations", "all"),
     ]
     assert session.sticker(key).exists()
-    session.set_settings(SOLID, None)
+    session.set_settings(SOLID, [photo])
     with pytest.raises(OptionError, match="not uploaded"):
         session.sticker(key)
 

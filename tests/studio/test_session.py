@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import queue
 import threading
 import weakref
 import zipfile
@@ -43,7 +44,7 @@ def content(job: Any) -> bytes:
 def test_exports(session: Session, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others = [look(item) for item in add(session, "a.png", "A.png", "../b.png")]
     monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
-    job = session.export(None, faces_files=True)
+    job = session.export(list(session.items.values()), faces_files=True)
     assert (job.state, job.text, job.info()["done"]) == ("done", "", 3.0)
     assert session.take("x") is None
     assert session.take(job.info()["download"].rpartition("/")[2]) is job
@@ -54,21 +55,21 @@ def test_exports(session: Session, look: Look, monkeypatch: pytest.MonkeyPatch) 
             *("b_anonymized.png", "b.faces.jsonl"),
         ]
     assert not job.results, "the files are deleted"
-    single = session.export([first.id], faces_files=False)
+    single = session.export([first], faces_files=False)
     assert (single.results[0][0], content(single)[:4]) == ("a_anonymized.png", b"\x89PNG")
     others[0].fail("it is broken")
-    partly = session.export(None, faces_files=False)
+    partly = session.export(list(session.items.values()), faces_files=False)
     assert (partly.state, partly.results[0][0]) == ("done", "anonymized.zip")
     assert partly.text == "1 of 3 files are missing: A.png: it is broken"
-    failed = session.export([others[0].id], faces_files=False)
+    failed = session.export([others[0]], faces_files=False)
     assert (failed.state, failed.info()["download"], failed.text) == ("failed", None, "A.png: it is broken")
 
 
 def test_exports_are_cancelled_and_end_with_the_page(session: Session, folder: TemporaryFolder) -> None:
     add(session, "a.png")  # it is never searched, so the export waits
-    job = session.export(None, faces_files=False)
+    job = session.export(list(session.items.values()), faces_files=False)
     with pytest.raises(OptionError, match="another export is running"):
-        session.export(None, faces_files=False)
+        session.export(list(session.items.values()), faces_files=False)
     job.cancel()
     for _ in range(100):
         if job.state != "running":
@@ -80,7 +81,7 @@ def test_exports_are_cancelled_and_end_with_the_page(session: Session, folder: T
 def test_file_that_is_removed_is_left_out_of_an_export(session: Session, look: Look) -> None:
     look(add(session, "a.png")[0])
     (never,) = add(session, "b.png")
-    job = session.export(None, faces_files=False)
+    job = session.export(list(session.items.values()), faces_files=False)
     session.remove(never.id)
     job._thread.join(5)
     assert (job.state, job.text) == ("done", "1 of 2 files are missing: b.png: the file was removed")
@@ -145,29 +146,43 @@ def test_files_of_closed_page_wait_for_no_search(session: Session, folder: Tempo
     assert not searches._waiting
 
 
-def test_first_looks_come_first_and_then_files_one_after_the_other() -> None:
-    order: list[tuple[str, int]] = []
-    done, begin = threading.Event(), threading.Event()
+class Waiting:
+    """A file that is looked at three times, a clip once, as soon as an event is set."""
 
-    class Item:
-        def __init__(self, name: str) -> None:
-            self.name, self.looks, self.closed = name, 0, False
+    closed = False
 
-        def look(self) -> bool:
-            begin.wait(5)
-            self.looks += 1
-            order.append((self.name, self.looks))
-            if len(order) == 9:
-                done.set()
-            return self.looks < 3
+    def __init__(self, name: str, begin: threading.Event, order: queue.Queue[tuple[str, int]]) -> None:
+        self.name, self.kind = name, "clip" if name == "clip" else "photo"
+        self.begin, self.order, self.looks = begin, order, 0
 
-    searches = Searches(threads=1)
-    for name in "abc":
-        searches.add(Item(name))  # type: ignore[arg-type]
+    def look(self) -> bool:
+        assert self.begin.wait(5)
+        self.looks += 1
+        self.order.put((self.name, self.looks))
+        return self.kind == "photo" and self.looks < 3
+
+
+def test_first_looks_at_photographs_come_first_then_their_others_then_clips() -> None:
+    order: queue.Queue[tuple[str, int]] = queue.Queue()
+    begin, searches = threading.Event(), Searches(threads=1)
+    for name in ("a", "clip", "b"):
+        searches.add(Waiting(name, begin, order))  # type: ignore[arg-type]
     begin.set()
-    assert done.wait(5)
+    found = [order.get(timeout=5) for _ in range(7)]
     searches.close()
-    assert order == [*((name, 1) for name in "abc"), *((name, look) for name in "abc" for look in (2, 3))]
+    assert found == [("a", 1), ("b", 1), ("a", 2), ("a", 3), ("b", 2), ("b", 3), ("clip", 1)]
+
+
+def test_photographs_do_not_wait_for_clips() -> None:
+    order: queue.Queue[tuple[str, int]] = queue.Queue()
+    held, free, searches = threading.Event(), threading.Event(), Searches()
+    free.set()
+    for name, begin in (("clip", held), ("clip", held), ("a", free)):
+        searches.add(Waiting(name, begin, order))  # type: ignore[arg-type]
+    assert [order.get(timeout=5) for _ in range(3)] == [("a", look) for look in (1, 2, 3)]
+    held.set()
+    assert [order.get(timeout=5) for _ in range(2)] == [("clip", 1)] * 2
+    searches.close()
 
 
 def test_overlays_are_listed_with_their_options() -> None:

@@ -56,11 +56,12 @@ export function sign({ state, reviewed, doubts }) {
   return reviewed ? "✓" : doubts ? `${doubts}?` : "";
 }
 
-/** Return size and faces of a file. */
+/** Return faces and size of a file. */
 export function facts({ width, height, faces, doubts, state, version, kind }) {
-  const parts = width ? [`${width} × ${height}`] : [];
-  if (version > 0 || state === "ready") parts.push(count(faces, kind === "clip" ? "track" : "face"));
+  const parts = [];
+  if (version > 0 || state === "ready") parts.push(kind === "clip" ? `${faces} ${faces === 1 ? "person" : "people"}` : count(faces, "face"));
   if (doubts) parts.push(`${doubts} to check`);
+  if (width) parts.push(`${width} × ${height}`);
   return parts.join(", ");
 }
 

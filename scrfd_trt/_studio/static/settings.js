@@ -102,6 +102,7 @@ export class Settings {
     this.kept[this.settings.mode] = this.settings;
     this.settings = this.kept[mode] ?? defaults(mode);
     this.layer = 0;
+    this.panel.scrollTop = 0; // to the overlays
     this.#build();
     this.#changed();
   }

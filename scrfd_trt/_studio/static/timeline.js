@@ -80,6 +80,7 @@ export function viewerFaces(faces, doubtful) {
     box,
     score,
     origin: cover === null ? "detector" : "drawn",
+    fixed: cover === null,
     covered: !visible,
     doubtful: doubtful.has(track),
     label: cover === null ? `person ${track}` : `drawn face ${cover}`,

@@ -3,9 +3,9 @@
  *
  *   const viewer = new Viewer(element, { tools, list, onEdit, onNavigate, onSelect, onKey })
  *   await viewer.setPicture({ id, version, width, height, name, url: ({ covered, side, box }) => string | null })
- *   viewer.setFaces([{ id, box: [x1, y1, x2, y2], score, origin, covered, doubtful, label }])
+ *   viewer.setFaces([{ id, box: [x1, y1, x2, y2], score, origin, covered, doubtful, label, fixed }])
  *
- * All boxes are in pixels of the picture. `onEdit(operation)` returns a function that sends the operation to the server,
+ * All boxes are in pixels of the picture; one that is `fixed` cannot be moved. `onEdit(operation)` returns a function that sends the operation to the server,
  * for what is shown now, and returns the answer `{ version, faces, patches, redraw, can_undo, can_redo }`, which the viewer
  * applies; null: nothing is applied. Operations are sent one after the other.
  */
@@ -172,7 +172,6 @@ function canvasOf(image) {
 export class Viewer {
   constructor(element, { tools = null, list = null, onEdit, onNavigate = null, onSelect = null, onKey = null }) {
     Object.assign(this, { element, tools, list, onEdit, onNavigate, onSelect, onKey });
-    this.enabled = true;
     this.picture = this.after = this.before = this.detail = this.selected = this.hover = this.drag = null;
     this.faces = this.truth = [];
     this.rows = new Map();
@@ -327,7 +326,7 @@ export class Viewer {
 
   /** Send an operation; its effect on the boxes is shown at once. */
   async edit(operation) {
-    if (!this.picture || !this.enabled || operation.face === "new") return;
+    if (!this.picture || operation.face === "new") return;
     const { picture: { id }, faces: before } = this;
     const send = this.onEdit(operation);
     this.faces = expected(before, operation);
@@ -459,7 +458,7 @@ export class Viewer {
       this.#layer(context, "before");
       context.restore();
     }
-    const hint = this.draw ? "Drag a box around the face, or click on it." : !this.taught && this.faces.length ? "Click a face to leave it visible." : "";
+    const hint = this.draw ? "Drag a box around the face, or click on it." : !this.taught && this.faces.length ? `Click a face to leave it visible.${this.faces.some((face) => face.doubtful && !face.covered) ? " Dashed places are not covered: click one that is a face." : ""}` : "";
     if (this.hint.textContent !== hint) { this.hint.textContent = hint; this.hint.hidden = !hint; }
     const all = this.hovering || !this.taught || this.canvas.matches(":focus-visible") || matchMedia("(pointer: coarse)").matches;
     for (const face of this.faces) if (all || !face.covered || face.id === this.selected) this.#outline(context, face);
@@ -477,7 +476,7 @@ export class Viewer {
     const box = this.drag?.face === face.id && this.drag.box ? this.drag.box : face.box;
     const colour = !face.covered ? "#ffbf5c" : chosen ? "#7fe0d8" : "#ffffff";
     this.#rectangle(context, box, colour, chosen || face === this.hover ? 2.5 : 1.25, face.doubtful && !chosen ? [5, 4] : []);
-    if (!chosen || this.draw) return;
+    if (!chosen || this.draw || face.fixed) return;
     for (const [, x, y] of handlesOf(toWindow(this.view, box))) {
       context.beginPath();
       context.arc(x, y, 5.5, 0, 7);
@@ -665,9 +664,9 @@ export class Viewer {
     }
     const touch = event.pointerType === "touch";
     const face = this.faces.find((other) => other.id === this.selected);
-    const box = face && toWindow(this.view, face.box);
-    const handle = box && this.enabled && handleAt(box, x, y, touch ? 22 : 10);
-    const inside = box && this.enabled && x > box[0] && x < box[2] && y > box[1] && y < box[3];
+    const box = face && !face.fixed && toWindow(this.view, face.box);
+    const handle = box && handleAt(box, x, y, touch ? 22 : 10);
+    const inside = box && x > box[0] && x < box[2] && y > box[1] && y < box[3];
     const mode = event.button === 1 ? "pan" : this.draw ? "draw" : handle ? "resize" : inside ? "move" : "pan";
     this.drag = { mode, handle, button: event.button, face: mode === "resize" || mode === "move" ? face.id : null, from: [x, y], view: this.view, box: null, moved: false, slack: touch ? 8 : 4, target: touch ? 44 : 24 };
   }
@@ -701,7 +700,7 @@ export class Viewer {
   #point(event, x, y) {
     if (event.pointerType === "touch") return;
     const chosen = this.faces.find((face) => face.id === this.selected);
-    const handle = chosen && this.enabled && !this.draw && handleAt(toWindow(this.view, chosen.box), x, y, 10);
+    const handle = chosen && !chosen.fixed && !this.draw && handleAt(toWindow(this.view, chosen.box), x, y, 10);
     const hover = this.draw ? null : faceAt(this.faces, this.view, x, y);
     this.canvas.style.cursor = this.draw ? "crosshair" : handle ? CURSORS[handle] : hover ? "pointer" : this.fitted ? "default" : "grab";
     this.canvas.title = hover ? `${this.nameOf(hover)}: ${this.#words(hover)}` : "";
@@ -728,7 +727,7 @@ export class Viewer {
     const face = faceAt(this.faces, this.view, x, y, drag.target);
     if (!face) return this.select(null);
     this.select(face.id);
-    return this.enabled && this.toggle(face);
+    return this.toggle(face);
   }
 
   #key(event) {

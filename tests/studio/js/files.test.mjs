@@ -30,7 +30,8 @@ test("states are said in words and signs", () => {
   assert.equal(words(photo({ doubts: 2 })), "a.jpg, picture, to review, 2 to check");
   assert.equal(words(photo({ kind: "clip", state: "looking" })), "a.jpg, clip, looking for faces");
   assert.deepEqual([photo(), photo({ doubts: 2 }), photo({ reviewed: true }), photo({ state: "failed" }), photo({ state: "opening" })].map(sign), ["", "2?", "✓", "!", "…"]);
-  assert.equal(facts(photo({ faces: 1 })), "40 × 30, 1 face");
+  assert.equal(facts(photo({ faces: 1 })), "1 face, 40 × 30");
+  assert.equal(facts(photo({ kind: "clip", doubts: 3 })), "2 people, 3 to check, 40 × 30");
   assert.equal(facts(photo({ version: 0, state: "opening", width: 0 })), "");
 });
 

@@ -54,7 +54,7 @@ test("a place replaces that of the same frame", () => {
 
 test("faces have the names of the report", () => {
   const faces = viewerFaces([{ track: 3, cover: null, box: [], score: 0.9, visible: true }, { track: null, cover: 1, box: [], score: null, visible: false }], new Set([3]));
-  assert.deepEqual(faces.map(({ id, label, covered, doubtful, origin }) => [id, label, covered, doubtful, origin]), [["t3", "person 3", false, true, "detector"], ["c1", "drawn face 1", true, false, "drawn"]]);
+  assert.deepEqual(faces.map(({ id, label, covered, doubtful, origin, fixed }) => [id, label, covered, doubtful, origin, fixed]), [["t3", "person 3", false, true, "detector", true], ["c1", "drawn face 1", true, false, "drawn", false]]);
 });
 
 test("problems of the camera are plain, and frames keep their shape", () => {
