@@ -159,14 +159,14 @@ class PileProgress:
     def __init__(self, show: Callable[[PileProgress], None], interval: float) -> None:
         self._show, self._interval = show, interval
         self._start = self._shown = time.monotonic()
-        self.done = 0
+        self.done = self._before = 0
         self.total: int | None = None
 
     def advance(self, number: int = 1) -> None:
         """Count images."""
         now = time.monotonic()
-        if not self.done and number == 1:
-            self._start = now
+        if not self.done and number == 1:  # the rate begins with it
+            self._start, self._before = now, 1
         self.done += number
         if now - self._shown >= self._interval:
             self._shown = now
@@ -179,13 +179,13 @@ class PileProgress:
 
     @property
     def rate(self) -> float:
-        """Images a second."""
-        return self.done / max(time.monotonic() - self._start, 1e-6)
+        """Images a second; 0 before the second one."""
+        return (self.done - self._before) / max(time.monotonic() - self._start, 1e-6)
 
     @property
     def left(self) -> float | None:
         """Seconds that are left."""
-        return None if self.total is None else (self.total - self.done) / self.rate
+        return None if self.total is None or not self.rate else (self.total - self.done) / self.rate
 
 
 @contextmanager
@@ -205,7 +205,8 @@ def pile_progress(kind: ProgressKind, *, quiet: bool) -> Iterator[PileProgress]:
             task = bars.add_task("", total=None, rate="")
 
             def show(pile: PileProgress) -> None:
-                bars.update(task, completed=pile.done, total=pile.total, rate=f"{pile.rate:,.0f} images/s")
+                rate = f"{pile.rate:,.0f} images/s" if pile.rate else ""
+                bars.update(task, completed=pile.done, total=pile.total, rate=rate)
                 bars.refresh()
 
             yield PileProgress(show, BAR_INTERVAL)

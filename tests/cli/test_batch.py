@@ -185,7 +185,7 @@ def test_progress_knows_the_rate_and_the_end(monkeypatch: pytest.MonkeyPatch) ->
         now[0] = second
         progress.advance()
         progress.total = 8 if second == 2 else progress.total
-    assert shown == [(2, 2.0, None), (4, 4 / 3, 3.0)]
+    assert shown == [(2, 1.0, None), (4, 1.0, 4.0)]
 
 
 @pytest.mark.slow

@@ -126,7 +126,8 @@ def batch(
             create()  # mistakes in its options come first
         context.with_resource(limited(image.limits()))
         parts = _with_pictures(plan(left_out=left_out), source)
-        run = Run(output, plan, parts, _settings(context, source, model.model, threshold), left_out)
+        settings = _settings(context, source, model.model, threshold)
+        run = Run(output, plan, parts, settings, left_out, quiet=messages.quiet)
         with pile_progress(progress, quiet=messages.quiet) as shown:
             if anonymize:
                 args = _copy_args(image, damaged).parse(threshold, looks)
@@ -139,7 +140,7 @@ def batch(
                 on_cluster = DetectParts(output, lambda device: opened(device=device), work)
                 here = partial(replace(work, advance=shown.advance).run, open_detector=opened)
             run.process(partial(_on_cluster, on_cluster, address, model.device, shown) if address else here, shown)
-        run.report(quiet=messages.quiet)
+        run.report()
 
 
 def _on_cluster(
@@ -202,6 +203,7 @@ class Run:
     parts: Iterator[Part]
     settings: Mapping[str, str]
     left_out: Counter[str]
+    quiet: bool
 
     def __post_init__(self) -> None:
         self.done, self.before = Counter[str](), 0
@@ -212,6 +214,8 @@ class Run:
         with self.output.begun(self.settings):
             done = self.output.done()
             self.before, start = len(done), time.monotonic()
+            if done and not self.quiet:
+                console.plain(f"skipped {count(self.before, 'part')} done before")
             Thread(target=self._count, args=(done, shown), daemon=True).start()
             try:
                 with (
@@ -240,7 +244,7 @@ class Run:
         with suppress(ScrfdError):  # raised in its turn
             shown.total = sum(len(part.uris) for part in self.output.left(self.plan(), done))
 
-    def report(self, *, quiet: bool) -> None:
+    def report(self) -> None:
         """Write and print the sums of all runs; raise Exit if pictures failed."""
         total = self.output.totals()
         rate = self.done["pictures"] / self.seconds if self.done else 0.0
@@ -250,11 +254,9 @@ class Run:
         sums = {**total, "parts_before": self.before, "left_out": self.left_out, "this_run": last}
         self.output.write_json("report.json", about | sums | {"settings": self.settings})
         place = self.output.place.name.rstrip("/")
-        if not quiet:
+        if not self.quiet:
             if self.done:
                 console.plain(f"processed {count(self.done['pictures'], 'image')} ({rate:,.1f} images/s)")
-            if self.before:
-                console.plain(f"skipped {count(self.before, 'part')} done before")
             if self.left_out:
                 parts = [f"{reason} ({number:,})" for reason, number in self.left_out.most_common()]
                 console.warning(f"left out: {', '.join(parts)}")
