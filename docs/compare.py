@@ -1,6 +1,6 @@
 """Compare scrfd_trt with InsightFace and deface, and write the tables of docs/comparison.md and README.md.
 
-python docs/compare.py           # on drawn scenes and clips, whose faces are known; takes about ten minutes
+python docs/compare.py           # on drawn scenes and clips, whose faces are known
 python docs/compare.py FOLDER    # on clips and photographs of your own; prints tables only
 
 The first run installs InsightFace and deface into an environment of their own. Detectors run in blocks that alternate,
@@ -39,7 +39,7 @@ import numpy as np
 from drawing import clips
 from drawing.clips import overlap
 from drawing.covered import CLIPS, COLOR, PHOTOS, images, known, measure
-from scrfd_trt import models, samples
+from scrfd_trt import __version__, models, samples
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "comparison.json"
@@ -54,7 +54,7 @@ DRAWN = dict.fromkeys(
 ) | {"small1080": 2.0, "small4k": 0.4, "crowd4k": 0.4}
 """Clips and their seconds."""
 BUSY = 0.1
-"""README shows no times if other programs took a larger share of the cores."""
+"""README shows no times of the CPU if other programs took a larger share of the cores."""
 PICTURES = ("phone12mp", "scene12mp")
 OURS, ALIKE, DEFACE = "scrfd-trt", "scrfd-trt, deface's settings", "deface"
 SETTINGS_OF_DEFACE = "--threshold 0.2 --scale {width}x{height} --rotations none --crf 25"
@@ -271,12 +271,12 @@ def totals_table(rows: Sequence[Row]) -> str:
 
 def clips_table(rows: Sequence[Row]) -> str:
     """Return the table of each clip and photograph."""
-    head = ["clip", "faces", "open", "leaks", "flashes", "false, %", "jitter, %", "frames/s", "CPU ms a frame", "size"]
-    forms = {"open": "d", "leaks": "d", "flashes": "d", "false": ".2f", "jitter": ".2f", "rate": ".3g", "cpu": ".0f"}
+    head = ["clip", "faces", "open", "leaks", "flashes", "false, %", "CPU ms a frame"]
+    forms = {"open": "d", "leaks": "d", "flashes": "d", "false": ".1f", "cpu": ".0f"}
     cells = []
     for clip in dict.fromkeys(row["clip"] for row in rows):
         some = [row for row in rows if row["clip"] == clip]
-        columns = [each([row[key] for row in some], form) for key, form in {**forms, "size": ".2f"}.items()]
+        columns = [each([row[key] for row in some], form) for key, form in forms.items()]
         cells.append([clip, f"{some[0]['faces']:,}", *columns])
     return table(head, cells)
 
@@ -290,44 +290,27 @@ def sizes_table(rows: Sequence[Row]) -> str:
     return table(["clip", "program", *(f"{size} px" for size in sizes)], cells)
 
 
-def why(results: Row) -> str:
-    """Return README's table beside the peers: what is measured here, and facts of docs/comparison.md."""
+def measured(results: Row) -> str:
+    """Return README's table of figures, the better one of each pair in bold."""
     one = next(row for row in results["detect"] if row["image"] == "group" and row["settings"] == SETTINGS["640"])
-    ours, deface = total(results["hide"], OURS), total(results["hide"], DEFACE)
-    rates = [f"**{rate:.0f}**" if rate == max(one["rate"].values()) else f"{rate:.0f}" for rate in one["rate"].values()]
-    open_ = [f"{some['open']:,} of {some['faces']:,}" for some in (ours, deface)]
-    measured = [
-        ["drawn clips: frames of faces left open", open_[0], "not measured", open_[1], "", ""],
-        [
-            "drawn clips: covered without a face, % of the picture",
-            f"{ours['false']:.1f}",
-            "",
-            f"{deface['false']:.1f}",
-            "",
-            "",
-        ],
+    ours, deface, here = total(results["hide"], OURS), total(results["hide"], DEFACE), results["machine"]
+    open_, false, cores = "{:,.0f} of " + f"{ours['faces']:,}", "{:.1f} %", f"{here['cores']} CPU cores"
+    pairs_ = [
+        ("faces left uncovered, counted in each frame of drawn clips", open_, ours["open"], deface["open"], "deface"),
+        ("part of these clips that is covered where no face is", false, ours["false"], deface["false"], "deface"),
+        ("`detect`, a photograph of 115 faces, H100", "{:.2f} ms", 0.67, 2.35, "InsightFace-REST"),
     ]
-    if results["machine"]["others"] <= BUSY:
-        measured += [
-            ["drawn clips: CPU ms a frame", f"{ours['cpu']:.0f}", "", f"{deface['cpu']:.0f}", "", ""],
-            ["images/s on two CPU cores, same weights, one pass at 640", *rates, "", "", ""],
+    if here["others"] <= BUSY:
+        pairs_ += [
+            (f"`anonymize`, 960×540, {cores}", "{:.1f} frames/s", ours["rate"], deface["rate"], "deface"),
+            (f"`detect`, one pass at 640, {cores}", "{:.0f} images/s", *one["rate"].values(), "InsightFace"),
         ]
-    return table(["", "scrfd_trt", "InsightFace", "deface", "ultralytics", "supervision"], [*measured, *FACTS])
-
-
-FACTS = [
-    ["H100, TensorRT, 640×640: ms for a photograph of 115 faces", "**0.67**", "2.35 (InsightFace-REST)", "", "", ""],
-    ["finds faces without training", "yes", "yes", "yes", "no", "no model"],
-    ["hides faces in videos", "yes", "yes", "yes", "yes, by Python", "yes, by Python"],
-    ["covers gaps between detections", "yes", "yes", "no", "no", "smoothing"],
-    ["who stays visible", "by track, place, time", "by reference photograph", "no", "", ""],
-    ["hides faces in photographs, turned as their metadata say", "yes", "no", "not turned", "", ""],
-    ["web service, batches, cluster", "yes", "no", "no", "by Triton", "no"],
-    ["recognition of people", "no", "**yes**", "no", "no", "no"],
-    ["other objects; training", "no", "no", "no", "**yes**", "other objects"],
-    ["code; weights", "MIT; research only", "MIT; research only", "MIT; MIT", "AGPL-3.0 or paid", "MIT; none"],
-]
-"""Each is explained, with its source, in docs/comparison.md."""
+    cells = []
+    for name, form, mine, theirs, peer in pairs_:
+        best = (max if form.endswith("/s") else min)(mine, theirs)
+        texts = [f"**{form.format(value)}**" if value == best else form.format(value) for value in (mine, theirs)]
+        cells.append([name, texts[0], f"{texts[1]} ({peer})"])
+    return table(["measured", "scrfd_trt", "peer"], cells)
 
 
 def machine() -> Row:
@@ -338,7 +321,7 @@ def machine() -> Row:
         "cpu": found[1] if found else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": [f"scrfd-trt=={version('scrfd-trt')}", f"onnxruntime=={version('onnxruntime')}", *PEERS],
+        "versions": [f"scrfd-trt=={__version__}", f"onnxruntime=={version('onnxruntime')}", *PEERS],
     }
 
 
@@ -354,16 +337,19 @@ def others() -> float:
 
 def conditions(results: Row) -> str:
     """Return the sentences that say when, where and with what the tables were measured."""
-    here, peers = results["machine"], {part.partition("==")[0]: part for part in results["machine"]["versions"][2:]}
-    ours = results["machine"]["versions"][:2]
-    quiet = "idle otherwise"
-    if here["others"] > BUSY:
-        quiet = f"of which other programs took {here['others']:.0%}, so all times are too long"
+    here = results["machine"]
+    ours, peers = (dict(part.split("==") for part in some) for some in (here["versions"][:2], here["versions"][2:]))
+    day, busy = date.fromisoformat(results["date"]), here["others"] > BUSY
+    where = f"{here['cores']} cores{'' if busy else ' of an otherwise idle machine'} ({here['cpu']}, {here['system']})"
+    note = (
+        f" Other programs took {here['others']:.0%} of the cores, so all times are too long, and longest for programs "
+        "whose threads wait busily, such as those of ONNX Runtime. What is found and covered does not depend on that."
+    )
     return (
-        f"Measured on {date.fromisoformat(results['date']):%-d %B %Y} in {results['minutes']:.0f} minutes, on "
-        f"{here['cores']} cores of a virtual machine ({here['cpu']}; {here['system']}), {quiet}: "
-        f"{ours[0].replace('==', ' ')} with {ours[1].replace('==', ' ')}, beside "
-        f"{', '.join(peers[name].replace('==', ' ') for name in ('insightface', 'deface', 'onnxruntime'))}."
+        f"Measured on {day.day} {day:%B %Y}, in {results['minutes']:.0f} minutes, on {where}: "
+        f"scrfd_trt {ours['scrfd-trt']} with ONNX Runtime {ours['onnxruntime']}, and InsightFace "
+        f"{peers['insightface']} and deface {peers['deface']} with ONNX Runtime {peers['onnxruntime']}."
+        f"{note if busy else ''}"
     )
 
 
@@ -372,7 +358,7 @@ PARTS: dict[str, Callable[[Row], str]] = {
     "detect": lambda results: detect_table(results["detect"]),
     "totals": lambda results: totals_table(results["hide"]),
     "clips": lambda results: clips_table(results["hide"]),
-    "why": why,
+    "measured": measured,
 }
 MARKED = re.compile(r"(<!-- compare: (\w+) -->\n)(.*?)(<!-- /compare -->)", re.DOTALL)
 
