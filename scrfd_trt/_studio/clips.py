@@ -404,6 +404,7 @@ class Clip(Item):
             self.settings, self.version = settings, self.version + 1
             if again:
                 self._search += 1
+                self.reviewed = False
                 self._report("looking", "Waiting")
         return again
 

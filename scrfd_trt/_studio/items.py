@@ -193,7 +193,7 @@ class Item(ABC):
 
     @abstractmethod
     def set_settings(self, settings: Settings) -> bool:
-        """Replace the settings; return whether the file has to wait for a search again."""
+        """Replace the settings; return whether the file has to wait for a search again, and then be reviewed again."""
 
     @abstractmethod
     def thumbnail(self, overlay: str | None, side: int) -> bytes:

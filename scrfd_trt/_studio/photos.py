@@ -215,6 +215,7 @@ class Photo(Item):
                 return False
             is_idle = self.state == "ready"
             self.state = "looking"
+            self.reviewed = False
             self._stage = 0
             return is_idle
 

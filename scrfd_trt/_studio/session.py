@@ -36,8 +36,8 @@ PAGES_AT_ONCE = 8  # all pages together hold what this many pages may hold
 MAX_FILES = 500
 MAX_OVERLAYS_KEPT = 8  # reading a sticker takes seconds
 CLIPS = 2  # rank among the files that wait for a search
-GRACE_SECONDS, FIRST_SECONDS = 8.0, 60.0
-"""How long a page may be without its stream of events: once it had one, and before."""
+GRACE_SECONDS = 300.0
+"""How long a page may be without its stream of events, as after a lost connection; one that is closed says so."""
 
 _logger = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class Session:
         self._numbers, self._arriving = itertools.count(1), 0  # bytes of uploads that are opened
         self._streams: list[Stream] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._alone_since, self._grace = time.monotonic(), FIRST_SECONDS
+        self._alone_since = time.monotonic()
 
     @property
     def closed(self) -> bool:
@@ -188,7 +188,7 @@ class Session:
     @property
     def is_over(self) -> bool:
         """Whether the page has had no stream of events for too long."""
-        return not self._streams and time.monotonic() - self._alone_since > self._grace
+        return not self._streams and time.monotonic() - self._alone_since > GRACE_SECONDS
 
     def add(self, name: str, content: bytes) -> Item:
         """Add an uploaded file; raise ImageError if it is unreadable, or too much."""
@@ -373,7 +373,7 @@ class Session:
     def leave(self, stream: Stream) -> None:
         """End a stream of events."""
         self._streams.remove(stream)
-        self._alone_since, self._grace = time.monotonic(), GRACE_SECONDS
+        self._alone_since = time.monotonic()
 
     def close(self) -> None:
         """Delete all files and release the pictures; may be called twice."""

@@ -93,6 +93,33 @@ def test_review_goes_from_file_to_file_and_exports_a_zip(open_page: Opener) -> N
     until(page, "() => !document.getElementById('export-dialog').open")
 
 
+def test_download_has_what_was_changed_just_before(open_page: Opener) -> None:
+    page = open_page()
+    upload(page, ("a.png", cv2.imencode(".png", SCENE)[1].tobytes()))
+    until(page, "() => studio.viewer.faces.length === 3 && studio.viewer.after")
+    page.locator("#tab-result").click()
+
+    def slow(route: Any) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
+    for path in ("edits", "settings"):
+        page.route(f"**/{path}*", slow)
+    with page.expect_download() as download:
+        box = page.evaluate("""() => {
+          const [face] = studio.viewer.faces;
+          studio.viewer.toggle(face);
+          for (const name of ["Pixelate", "Solid"]) {
+            [...document.querySelectorAll(".choice")].find((card) => card.textContent === name).click();
+          }
+          document.getElementById("download").click();
+          return face.box; }""")
+    picture = cv2.imread(str(download.value.path()))
+    x1, y1, x2, y2 = (round(side) for side in box)
+    assert (picture[y1:y2, x1:x2] == SCENE[y1:y2, x1:x2]).all(), "this face stays visible"
+    assert (picture == 0).all(2).sum() > 1000, "the others are covered by the last overlay that was chosen"
+
+
 def test_export_into_a_folder_and_its_end(open_page: Opener) -> None:
     page = open_page()
     upload(page, ("a.jpg", PHOTO), ("b.jpg", PHOTO))

@@ -241,8 +241,11 @@ def test_other_search_keeps_drawn_faces_and_visible_people(clip: Any, look: Look
     best = clip.timeline()["tracks"][0]
     edit(clip, "visible", tracks=[best["id"]], visible=True)
     edit(clip, "add", places=FAR)
+    clip.reviewed = True
     assert not clip.set_settings(Settings(rotations=False)), "overlays alone"
+    assert clip.reviewed
     assert clip.set_settings(Settings(rotations=False, threshold=0.6))
+    assert not clip.reviewed
     assert clip.info()["state"] == "looking"
     with pytest.raises(ImageError, match="not known yet"):
         clip.frame(0.0, True)

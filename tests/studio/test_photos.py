@@ -63,7 +63,9 @@ def test_stages_show_results_early_and_keep_ids_and_choices(session: Any) -> Non
     assert photo.look()
     first = photo.faces()["faces"]
     assert (photo.info()["state"], photo.version, len(first)) == ("looking", 1, 3)
+    photo.reviewed = True
     session.set_settings(session.settings.model_copy(update={"overlays": SOLID.overlays}), [photo])
+    assert photo.reviewed
     assert [face["box"][0] for face in first] == sorted(face["box"][0] for face in first), "reading order"
     photo.edit({"op": "uncover", "faces": [first[1]["id"]]})
     assert photo.look()
@@ -73,6 +75,7 @@ def test_stages_show_results_early_and_keep_ids_and_choices(session: Any) -> Non
     assert [found[face["id"]] for face in first] == [True, False, True]
     assert all(covered for face, covered in found.items() if face != first[1]["id"])
     session.set_settings(SOLID.model_copy(update={"threshold": 0.99}), [photo])
+    assert not photo.reviewed, "its faces are others"
     while photo.look():
         pass
     left = photo.faces()["faces"]

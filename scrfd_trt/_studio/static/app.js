@@ -4,7 +4,7 @@ import { Exports } from "./exports.js";
 import { dropped, facts, isMedia, mebibytes, nextToReview, count, refusal, sign, summary, words } from "./files.js";
 import { Settings } from "./settings.js";
 import { announce, dialogs, state, tabs, toast } from "./ui.js";
-import { Viewer } from "./viewer.js";
+import { Queue, Viewer } from "./viewer.js";
 
 const UPLOADS = 2; // at the same time
 const byId = (id) => document.getElementById(id);
@@ -14,7 +14,8 @@ class App {
     Object.assign(this, { api, current: null, queue: [], removed: new Set(), seen: new Map(), uploading: 0, uploads: 0, clip: null, live: null, facesOf: null });
     this.entries = new Map(); // by id: items of the server, and uploads that have none yet
     this.rows = new Map();
-    this.exports = new Exports(api, () => this.items, (item) => this.#unseen(item));
+    this.applying = new Queue(); // settings: a later change must not arrive first
+    this.exports = new Exports(api, { items: () => this.items, unseen: (item) => this.#unseen(item), settled: () => this.#settled() });
     this.viewer = new Viewer(byId("viewport"), {
       tools: byId("tools"),
       list: byId("face-list"),
@@ -326,6 +327,7 @@ class App {
     if (item.state === "failed") return { kind: "failed", title: "This file cannot be used", text: item.error, action: { label: "Remove it", run: () => this.remove(item.id) } };
     if (item.local) return { kind: "opening", title: item.step, text: item.name, progress: item.progress };
     if (item.state === "opening" || (item.state === "looking" && !item.version)) return { kind: "opening", title: item.step, text: item.name, progress: item.progress ?? undefined };
+    if (this.loading === item.id) return { kind: "opening", title: "Loading the picture", text: item.name };
     if (item.state === "looking") return { kind: "looking", title: item.step, text: "You can begin to review.", progress: item.progress ?? undefined };
     if (item.faces || item.kind === "clip") return null;
     return { kind: "none", title: "No face found", text: "Draw a box if there is one.", action: { label: "Draw a box", run: () => { this.viewer.draw = true; } } };
@@ -333,11 +335,16 @@ class App {
 
   async #picture(item) {
     const { id, version, width, height, name } = item;
+    this.loading = this.viewer.after ? null : id;
+    state(this.#state(item));
     const picture = { id, version, width, height, name };
     picture.url = ({ covered, side, box }) => this.api.url(`/api/items/${id}/picture`, { covered: covered ? 1 : 0, side, box: box?.join(","), version: covered ? picture.version : 0 });
     this.viewer.setHistory(item);
     try {
-      await this.viewer.setPicture(picture);
+      await this.viewer.setPicture(picture).finally(() => {
+        if (this.loading === id) this.loading = null;
+        if (this.current === id) state(this.#state(this.item));
+      });
       await this.viewer.queue.idle(); // edits of the file that was shown before
       if (this.current !== id || this.facesOf === version) return;
       const { version: known, faces } = await this.api.get(`/api/items/${id}/faces`);
@@ -391,10 +398,16 @@ class App {
     this.live?.setSettings(settings);
     if (this.#incomplete(settings)) return; // the panel says which file to choose
     try {
-      await this.api.put("/api/settings", { items, settings });
+      await this.applying.run(() => this.api.put("/api/settings", { items, settings }));
       for (const id of items === "all" ? this.entries.keys() : items) this.exports.unsaved.add(id);
       if (items === "all") toast("All files use these settings.");
     } catch (error) { toast(error.message, { error: true }); }
+  }
+
+  /** Wait until the server has all that was changed. */
+  async #settled() {
+    this.settings.flush();
+    await Promise.all([this.applying.idle(), this.viewer.queue.idle()]);
   }
 
   #incomplete({ overlays }) {

@@ -53,10 +53,6 @@ export class ClipView {
     if (!this.data) throw new Error("The faces of this clip are not known yet.");
     const before = new Set(this.data.covers.map(({ id }) => id));
     const edit = clipEdit(operation, t, this.data.covers, this.timeline.active);
-    if (!edit) {
-      announce("A drawn face is always covered. Delete it if nothing is to be covered here.");
-      return { version: this.version, faces: this.faces, patches: [], can_undo: this.item.can_undo, can_redo: this.item.can_redo };
-    }
     const answer = await this.api.post(`${this.path}/edits`, edit);
     if (this.gone) return null;
     this.version = answer.version;
@@ -77,7 +73,6 @@ export class ClipView {
     const run = {
       " ": () => this.#toggle(), k: () => this.#toggle(), ",": () => this.#step(-1), ".": () => this.#step(1),
       j: () => this.#doubt(-1), l: () => this.#doubt(1), s: () => this.#split(), m: () => this.#merge(),
-      v: () => this.viewer.selected && this.viewer.edit({ op: this.faces.find((face) => face.id === this.viewer.selected)?.covered ? "uncover" : "cover", faces: [this.viewer.selected] }),
     }[event.key.toLowerCase()];
     run?.();
     return Boolean(run);
@@ -167,6 +162,7 @@ export class ClipView {
     this.timeline.at(this.t);
     const moments = this.timeline.data.moments;
     const moment = moments[this.moment];
+    [...this.list.children].forEach((row, index) => row.toggleAttribute("data-selected", index === this.moment));
     this.count.textContent = moments.length ? `${moment ? `${this.moment + 1} of ` : ""}${moments.length} to check` : "nothing to check";
     this.doubt.title = this.doubt.textContent = moment ? `${moment.track === null ? "" : `Person ${moment.track}: `}${moment.text}` : "";
   }

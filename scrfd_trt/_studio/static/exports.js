@@ -10,8 +10,8 @@ export class Exports {
   #running = null; // the job that can be cancelled
   #cancelled = false;
 
-  constructor(api, items, unseen) {
-    Object.assign(this, { api, items, unseen, busy: false, unsaved: new Set() }); // unsaved: files with changes that are in no download
+  constructor(api, { items, unseen, settled }) {
+    Object.assign(this, { api, items, unseen, settled, busy: false, unsaved: new Set() }); // unsaved: files with changes that are in no download
     byId("export").addEventListener("click", () => this.open());
     byId("export-zip").addEventListener("click", () => this.#run(() => this.#zip()));
     byId("export-folder").addEventListener("click", () => this.#run(() => this.#folder()));
@@ -64,8 +64,17 @@ export class Exports {
     this.busy = button.disabled = false;
   }
 
-  /** Begin an export; return the job once it is done. */
+  /** Begin an export; return the job once it is done. What is changed meanwhile counts as unsaved. */
   async #start(items, faces, step) {
+    await this.settled();
+    const changed = items.filter(({ id }) => this.unsaved.delete(id));
+    const keep = () => changed.forEach(({ id }) => this.unsaved.add(id));
+    const job = await this.#write(items, faces, step).catch((error) => { keep(); throw error; });
+    if (job.text) { keep(); toast(job.text, { error: true }); } // some are missing
+    return job;
+  }
+
+  async #write(items, faces, step) {
     if (this.#cancelled) throw new DOMException("Cancelled.", "AbortError");
     const { job: id } = await this.api.post("/api/exports", { items: items.map((item) => item.id), faces_files: faces });
     this.#running = id;
@@ -77,8 +86,6 @@ export class Exports {
     this.#running = null;
     if (job.state === "cancelled") throw new DOMException(job.text, "AbortError");
     if (job.state !== "done") throw new Error(job.text || "The export failed.");
-    if (job.text) toast(job.text, { error: true });
-    for (const item of items) this.unsaved.delete(item.id);
     return job;
   }
 

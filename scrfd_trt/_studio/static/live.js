@@ -34,7 +34,7 @@ export class LiveView {
     this.field = make("label", { class: "field live-choice", hidden: true }, make("span", { class: "name" }, "Camera"), this.choice);
     this.rate = make("output", { class: "small muted", "aria-label": "Frames a second" });
     const close = make("button", { type: "button", class: "button with-icon", on: { click: () => { this.destroy(); onClose(); } } }, icon("previous"), "Back");
-    root.replaceChildren(make("div", { class: "live-stage" }, this.canvas, this.message), make("div", { class: "live-bar" }, close, this.start, this.field, this.rate), this.video);
+    root.replaceChildren(make("h1", { class: "visually-hidden" }, "Live camera"), make("div", { class: "live-stage" }, this.canvas, this.message), make("div", { class: "live-bar" }, close, this.start, this.field, this.rate), this.video);
     this.counting = setInterval(() => { this.rate.textContent = this.stream ? `${this.frames} frames/s` : ""; this.frames = 0; }, 1000);
   }
 

@@ -71,7 +71,7 @@ export class Settings {
   /** Show the settings of another file; those of the same file are changed by this panel only. */
   set(settings, id = null) {
     if (this.id === id) return;
-    this.#flush();
+    this.flush();
     this.id = id;
     if (JSON.stringify(settings) === JSON.stringify(this.settings)) return;
     this.settings = structuredClone(settings);
@@ -88,10 +88,11 @@ export class Settings {
 
   #changed(delay = 0) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.#flush(), delay);
+    this.timer = setTimeout(() => this.flush(), delay);
   }
 
-  #flush() {
+  /** Send a change that waits. */
+  flush() {
     if (!this.timer) return;
     clearTimeout(this.timer);
     this.timer = null;

@@ -52,14 +52,12 @@ export function withPlace(places, t, box) {
   return [...places.filter((place) => Math.abs(place.t - t) > 2 * NEAR), { t, box }].sort((a, b) => a.t - b.t);
 }
 
-/** Return the edit of the clip that an edit of the viewer means at a time, null for none; `active` is the drawn face that is continued. */
+/** Return the edit of the clip that an edit of the viewer means at a time; `active` is the drawn face that is continued. */
 export function clipEdit(operation, t, covers, active) {
   const { op } = operation;
   const find = (id) => covers.find((cover) => `c${cover.id}` === id);
   if (op === "cover" || op === "uncover") {
-    const tracks = operation.faces.filter((id) => id[0] === "t").map((id) => Number(id.slice(1)));
-    if (!tracks.length) return null; // a drawn face is always covered
-    return { op: "visible", tracks, visible: op === "uncover" };
+    return { op: "visible", tracks: operation.faces.map((id) => Number(id.slice(1))), visible: op === "uncover" };
   }
   if (op === "add") {
     const cover = covers.find(({ id }) => id === active);
@@ -81,6 +79,7 @@ export function viewerFaces(faces, doubtful) {
     score,
     origin: cover === null ? "detector" : "drawn",
     fixed: cover === null,
+    always: cover !== null,
     covered: !visible,
     doubtful: doubtful.has(track),
     label: cover === null ? `person ${track}` : `drawn face ${cover}`,

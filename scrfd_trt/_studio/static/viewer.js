@@ -3,9 +3,10 @@
  *
  *   const viewer = new Viewer(element, { tools, list, onEdit, onNavigate, onSelect, onKey })
  *   await viewer.setPicture({ id, version, width, height, name, url: ({ covered, side, box }) => string | null })
- *   viewer.setFaces([{ id, box: [x1, y1, x2, y2], score, origin, covered, doubtful, label, fixed }])
+ *   viewer.setFaces([{ id, box: [x1, y1, x2, y2], score, origin, covered, doubtful, label, fixed, always }])
  *
- * All boxes are in pixels of the picture; one that is `fixed` cannot be moved. `onEdit(operation)` returns a function that sends the operation to the server,
+ * All boxes are in pixels of the picture; one that is `fixed` cannot be moved, one that is `always` covered
+ * cannot be left visible. `onEdit(operation)` returns a function that sends the operation to the server,
  * for what is shown now, and returns the answer `{ version, faces, patches, redraw, can_undo, can_redo }`, which the viewer
  * applies; null: nothing is applied. Operations are sent one after the other.
  */
@@ -357,6 +358,7 @@ export class Viewer {
 
   toggle(face) {
     if (face.id === "new") return;
+    if (face.always) { announce("A drawn face is always covered. Delete it if nothing is to be covered here."); return; }
     this.taught = true;
     this.edit({ op: face.covered ? "uncover" : "cover", faces: [face.id] });
   }
@@ -547,7 +549,7 @@ export class Viewer {
       this.chip.dataset.key = key;
       this.chip.replaceChildren(
         make("span", {}, sentence(this.nameOf(face)).slice(0, -1)),
-        make("button", { type: "button", class: "button quiet", on: { click: () => this.toggle(face) } }, face.covered ? "Leave visible" : "Cover again"),
+        ...(face.always ? [] : [make("button", { type: "button", class: "button quiet", on: { click: () => this.toggle(face) } }, face.covered ? "Leave visible" : "Cover again")]),
         ...(face.origin === "drawn" ? [button("minus", "Smaller box", scaled(0.85)), button("add", "Larger box", scaled(1.18)), button("delete", "Delete the box", () => this.remove(face))] : []),
       );
       this.chip.children[held]?.focus();
