@@ -23,6 +23,7 @@ MIN_SHARPNESS = 0.35
 """Least share of fine detail in a crop; where all are out of focus, faces are not found again, so they are kept."""
 
 SIDE, CELL, SHEETS = 640, 128, 4  # of the square image of crops, of each crop, and images that the model sees together
+GREY = 127  # level that the model sees as 0
 REACH, STORED = 2.0, 48
 """How far the part of a picture that is kept reaches from the middle of a face, in sides; its largest side in it."""
 
@@ -45,14 +46,19 @@ STAGES = (
 In small ones, a face that is out of focus is sharp; faces that lie or hang may have the landmarks of upright ones.
 """
 UPRIGHT_STAGES, TURNED = 2, 3  # stages with upright crops; samples of a face that are turned
-MEAN_FROM, BEST_FROM = 0.15, 0.3
-"""Scores from which a small face is kept, or one of a single picture: the mean of upright crops, or the best of all."""
-SURE, AGREED, AGREED_SHARE = 0.5, 0.36, 0.85
-"""Mean score of the first crops, and of all upright ones, from which a large face is kept, or share of its score.
+BEST_FROM = 0.3  # best score of all crops from which a face of a single picture is kept
+SURE, MEAN_FROM = 0.5, 0.24
+"""Mean score of the first crops, and of all upright ones, from which a face of several pictures is kept.
+
+Measured: clutter has a mean from 0 to 0.2, rarely more; dim, blurred, noisy and cut faces, and most half hidden ones,
+have 0.26 and more.
+"""
+AGREED, AGREED_SHARE = 0.36, 0.85
+"""Mean score of all upright crops from which a large face is kept, or share of its score.
 
 Sharp faces that nothing hides have a mean from 0.42 on; clutter, and a third of half hidden ones, 0.1 to 0.35.
 """
-TURNED_FROM = 0.6  # score from which a large face is kept that is found only once it is turned
+TURNED_FROM = 0.5  # score from which a face of several pictures is kept that is found only once it is turned
 AGREEING = 32  # pixels of the face in a crop from which large faces have to be found in all sizes
 FOUND_FROM = 0.05
 MAX_OFFSET, MIN_SIZE, MAX_SIZE = 0.35, 0.5, 2.0
@@ -133,13 +139,17 @@ def are_faces(detector: Any, tracks: Sequence[Sequence[Sample]]) -> NDArray[np.b
 
 def _is_found(stage: int, upright: NDArray[Any], scores: NDArray[Any], large: float | None) -> bool:
     """Return whether a face is found by its upright crops so far, and a stage's; ``large``: a large one's own score."""
-    if large is None or len(upright) == 1:
-        return bool(scores.max() >= BEST_FROM or (len(upright) > 1 and upright.mean() >= MEAN_FROM))
+    if len(upright) == 1:
+        return bool(scores.max() >= BEST_FROM)
     if stage == UPRIGHT_STAGES:
         return bool(scores.max() >= TURNED_FROM)
-    views = [view for views in STAGES[: stage + 1] for view in views]
+    if stage == 0:
+        return bool(upright.mean() >= SURE)
+    if large is None:
+        return bool(upright.mean() >= MEAN_FROM)
+    views = [view for views in STAGES[:UPRIGHT_STAGES] for view in views]
     agreed = upright[:, [view.side >= AGREEING for view in views]].mean()
-    return bool(agreed >= (min(AGREED, AGREED_SHARE * large) if stage else SURE))
+    return bool(agreed >= min(AGREED, AGREED_SHARE * large))
 
 
 def is_large(samples: Sequence[Sample]) -> bool:
@@ -149,8 +159,7 @@ def is_large(samples: Sequence[Sample]) -> bool:
 
 
 def _is_sharp(samples: Sequence[Sample]) -> bool:
-    sides = (48, 32, 20) if is_large(samples) else (48,)
-    return any(sharpness(_crop(sample, View(side))) >= MIN_SHARPNESS for sample in samples for side in sides)
+    return any(sharpness(_crop(sample, View(side))) >= MIN_SHARPNESS for sample in samples for side in (48, 32, 20))
 
 
 def sharpness(crop: Image) -> float:
@@ -168,7 +177,7 @@ def _scores(detector: Any, looks: Sequence[tuple[Sample, View]]) -> NDArray[np.f
     each = columns**2
     for start in range(0, len(looks), SHEETS * each):
         part = looks[start : start + SHEETS * each]
-        cells = np.full((-(-len(part) // each) * each, CELL, CELL, 3), 127, np.uint8)
+        cells = np.full((-(-len(part) // each) * each, CELL, CELL, 3), GREY, np.uint8)
         for cell, look in zip(cells, part, strict=False):
             cell[:] = _crop(*look)
         sheets = cells.reshape(-1, columns, columns, CELL, CELL, 3).swapaxes(2, 3)
@@ -195,7 +204,8 @@ def _crop(sample: Sample, view: View) -> Image:
     matrix: Any = cv2.getRotationMatrix2D((x, y), view.turn + sample.roll, scale / shrink)
     matrix[:, 2] += CELL / 2 - x, CELL / 2 - y
     part = _shrunk(sample.image, shrink)
-    crop = np.asarray(cv2.warpAffine(part, matrix, (CELL, CELL), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    # Convolutions continue pictures with grey, too: a face that the border cuts is found as in its picture.
+    crop = np.asarray(cv2.warpAffine(part, matrix, (CELL, CELL), borderValue=(GREY, GREY, GREY)), np.uint8)
     return crop[:, ::-1] if view.is_mirrored else crop
 
 

@@ -90,10 +90,11 @@ def test_faces_are_kept_that_their_crops_show(
         (LARGE, 0.5, (0.51,), True),
         (LARGE, 0.5, (0.4,), True),
         (LARGE, 0.5, (0.45, 0.06), False),  # in one size only
-        (CUT, 0.5, (0.45, 0.06), True),  # by the border, so it does not show all
+        (CUT, 0.5, (0.06, 0.36), True),  # by the border, so it does not show all
+        (CUT, 0.5, (0.06, 0.3), False),
         (LARGE, 0.3, (0.27,), True),  # of its own score, enough
-        (LARGE, 0.5, (0.06, 0.06, 0.61), True),
-        (LARGE, 0.5, (0.06, 0.06, 0.55), False),
+        (LARGE, 0.5, (0.06, 0.06, 0.51), True),
+        (LARGE, 0.5, (0.06, 0.06, 0.45), False),
     ],
 )
 def test_large_faces_of_tracks_are_found_in_several_sizes(
@@ -119,7 +120,15 @@ def test_several_samples_decide_together() -> None:
     """Two of three samples with a low score are enough."""
     bright, dark = (_doubtful.take(partial(part, noise(each)), faces(0.4), 0) for each in (200, 0))
     tracks = [[bright, bright, dark], [bright, dark, dark], [dark, dark, dark]]
-    assert _doubtful.are_faces(Crops(0.24), tracks).tolist() == [True, False, False]
+    assert _doubtful.are_faces(Crops(0.45), tracks).tolist() == [True, False, False]
+
+
+def test_beyond_the_border_crops_are_grey() -> None:
+    """Models see a face that the border cuts in this way, too."""
+    image = np.full((300, 300, 3), 255, np.uint8)
+    crop = _doubtful._crop(_doubtful.take(partial(part, image), faces(0.5, CUT), 0), View(48))
+    assert (crop[:, :56] == _doubtful.GREY).all()
+    assert (crop[40:88, 64:] == 255).all()
 
 
 def part(image: Any, left: int, top: int, right: int, bottom: int) -> Any:
