@@ -90,6 +90,17 @@ def test_crowd_has_100_faces_of_many_sizes(docs: Path) -> None:
     assert heights.max() > 110
 
 
+def test_design_lists_all_modules_and_their_order(root: Path, docs: Path) -> None:
+    project = (root / "pyproject.toml").read_text(encoding="utf-8")
+    layers = re.split(r"(?m)^\]", project.split('containers = ["scrfd_trt"]')[1].split("layers = [")[1])[0]
+    rank = {name: number for number, layer in enumerate(layers.split(",")) for name in re.findall(r"\w+", layer)}
+    page = (docs / "explanation/design.md").read_text(encoding="utf-8").split("## Modules")[1].split("\n## ")[0]
+    rows = [re.findall(r"`(\w+)`", first) for first in re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)]
+    assert {name for row in rows for name in row} == set(rank) - {"__main__", "_version"}
+    highest = [min(rank[name] for name in row) for row in rows]
+    assert highest == sorted(highest)
+
+
 def test_comparison_equals_results(docs: Path) -> None:
     compare = runpy.run_path(str(docs / "compare.py"))
     results = json.loads((docs / "comparison.json").read_text(encoding="utf-8"))

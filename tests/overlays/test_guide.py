@@ -70,9 +70,15 @@ def test_plugin_passes_all_checks(plugin_module: ModuleType, options: dict[str, 
     check(plugin_module.Sunglasses(**options))
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "src/pixel_sunglasses/__init__.py", "tests/test_sunglasses.py"])
-def test_guide_shows_plugin_files(guide: str, root: Path, name: str) -> None:
-    assert (root / PLUGIN / name).read_text(encoding="utf-8").strip() in guide
+@pytest.mark.parametrize(
+    ("language", "names"),
+    [("toml", ["pyproject.toml"]), ("py", ["src/pixel_sunglasses/__init__.py", "tests/test_sunglasses.py"])],
+)
+def test_guide_shows_parts_of_plugin_files(guide: str, root: Path, language: str, names: list[str]) -> None:
+    blocks = re.findall(rf"```{language}\n(.*?)```", guide, re.DOTALL)
+    files = [(root / PLUGIN / name).read_text(encoding="utf-8") for name in names]
+    assert len(blocks) == len(files)
+    assert all(block in file for block, file in zip(blocks, files, strict=True))
 
 
 def test_guide_lists_all_checks(guide: str) -> None:
