@@ -159,15 +159,16 @@ class OrderedMap(Iterator[Result], Generic[Item, Result]):
     ) -> None:
         self._function, self._items, self._executor, self._ahead = function, iter(items), executor, ahead
         self._futures: deque[Future[Result]] = deque()
+        self._is_read = False
         self._failure: Exception | None = None
 
     def head(self) -> Future[Result] | None:
         """Start one more call, and others while the next result is not there; return its future, or None at the end."""
-        while self._failure is None and len(self._futures) < self._ahead:
+        while not self._is_read and len(self._futures) < self._ahead:
             try:
                 item = next(self._items)
             except Exception as error:  # noqa: BLE001 - raised after the results of the items before
-                self._failure = error
+                self._is_read, self._failure = True, None if isinstance(error, StopIteration) else error
                 break
             self._futures.append(self._executor.submit(copy_context().run, self._function, item))
             if self._futures[0].done():
@@ -177,7 +178,11 @@ class OrderedMap(Iterator[Result], Generic[Item, Result]):
     def __next__(self) -> Result:
         if self.head() is not None:
             return self._futures.popleft().result()
-        raise self._failure or StopIteration
+        failure, self._failure = self._failure or StopIteration(), None
+        try:
+            raise failure
+        finally:  # its traceback keeps this frame alive, and those of the callers with their items
+            del failure
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -138,6 +140,25 @@ def test_one_bad_picture_costs_itself_only(expected: dict[str, Detections], pict
     assert all(reason in row["error"] for reason, row in zip(reasons, failed, strict=True))
     with pytest.raises(OptionError, match="it has a, b"):
         FaceDetection(device="cpu", scales=SCALE)({"a": [1], "b": [2]})
+
+
+def test_batches_are_freed_without_the_garbage_collector(pictures: list[str]) -> None:
+    """Otherwise, an actor holds many of them; pictures that fail hold none, either."""
+
+    class Batch(dict[str, Any]):
+        pass
+
+    detect = FaceDetection(device="cpu", scales=SCALE)
+    for good in (True, False):
+        batch = Batch(path=[*pictures[:3], *([] if good else ["/no/such/file", None, __file__])])
+        alive = weakref.ref(batch)
+        gc.disable()
+        try:
+            assert len(detect(batch)) == len(batch["path"])
+            del batch
+            assert alive() is None
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -53,6 +56,24 @@ def test_an_error_comes_in_its_turn() -> None:
         with pytest.raises(ZeroDivisionError):
             next(results)
         assert next(results) == 1
+
+
+def test_what_a_caller_held_is_freed_without_the_garbage_collector() -> None:
+    class Batch:
+        pass
+
+    def use(items: Iterable[int]) -> weakref.ref[Batch]:
+        batch = Batch()
+        with mapped(str, items, workers=1, ahead=2) as results, suppress(ZeroDivisionError):
+            assert list(results) == ["1", "2", "3"]
+        return weakref.ref(batch)
+
+    gc.disable()
+    try:
+        assert use([1, 2, 3])() is None
+        assert use(1 // number for number in (1, 0))() is None
+    finally:
+        gc.enable()
 
 
 def test_no_call_begins_after_the_block() -> None:

@@ -120,7 +120,7 @@ def server(names, monkeypatch) -> Iterator[int]:
 def test_connects_to_the_resolved_address_and_checks_redirects(server, monkeypatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     hosts = (f"a.example.com:{server}", "127.0.0.1")
-    get = partial(_inputs.download, max_seconds=5.0, resolve=partial(resolve, hosts=hosts))
+    get = partial(_inputs.download, max_seconds=60.0, resolve=partial(resolve, hosts=hosts))
     assert get(f"http://a.example.com:{server}/again") == f"a.example.com:{server}".encode()
     for path in ("inside", "file"):
         with pytest.raises(NotAllowedError):
@@ -143,6 +143,6 @@ def test_certificate_is_that_of_the_name(server, monkeypatch) -> None:
     threading.Thread(target=answer, daemon=True).start()
     address = f"a.example.com:{listener.getsockname()[1]}"
     with pytest.raises(ImageError, match="cannot be downloaded"):
-        _inputs.download(f"https://{address}/", max_seconds=5.0, resolve=partial(resolve, hosts=(address,)))
+        _inputs.download(f"https://{address}/", max_seconds=60.0, resolve=partial(resolve, hosts=(address,)))
     listener.close()
     assert asked == ["a.example.com"]

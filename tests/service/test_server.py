@@ -49,7 +49,7 @@ def left() -> tuple[int, int]:
 
 def exchange(port: int, data: bytes) -> int:
     """Send bytes, and return the status of the answer; 0 if the connection is only closed."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         try:
             connection.sendall(data)
             answer = http.client.HTTPResponse(connection)
@@ -104,20 +104,23 @@ def test_bad_requests_leave_nothing_behind(served) -> None:
         found[exchange(port, bytes(data) + b"\r\n" * 8)] += 1
     assert all(status < 500 for status in found), found
     assert found[200] + found[422] + found[400] > 200, found
-    end = time.monotonic() + 20
-    while (service.in_work, service.room.used) != (0, 0) and time.monotonic() < end:
+    end = time.monotonic() + 60
+
+    def is_clean() -> bool:
+        threads, files = left()
+        used = service.in_work, service.room.used
+        return used == (0, 0) and threads <= before[0] + 8 and files <= before[1] + 4
+
+    while not is_clean() and time.monotonic() < end:
         time.sleep(0.01)  # of a connection that was closed
-    assert (service.in_work, service.room.used) == (0, 0)
-    after = left()
-    assert after[0] <= before[0] + 8
-    assert after[1] <= before[1] + 4
+    assert is_clean(), (service.in_work, service.room.used, before, left())
 
 
 def test_slow_clients_and_large_heads_are_dropped(served) -> None:
     port, service = served
     slow = []
     for start in (b"", b"POST /v1/det", request()[:-50], request().replace(b"connection: close\r\n", b"")):
-        slow.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+        slow.append(socket.create_connection(("127.0.0.1", port), timeout=60))
         slow[-1].sendall(start)  # at once, as there is little time
     assert slow[3].recv(12) == b"HTTP/1.1 200"
     slow[3].sendall(b"POST ")  # the next request of a connection begins, too
@@ -155,7 +158,7 @@ def test_sigterm_under_load_loses_no_answer(popen, processes: int) -> None:
 
     def send() -> None:
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=180)
             try:
                 connection.connect()
             except OSError:
@@ -308,7 +311,6 @@ def test_fronts_share_the_detector_of_an_owner(monkeypatch: pytest.MonkeyPatch) 
         about = _processes.Fronts(2, [], ServiceOptions(max_pixels=1), "", None, log_requests=False)
         owner = _processes.Owner(detector, about, 4 * 120 * 160 * 3)
         owner._arena = _processes.Arena(owner._memory, owner._limit)
-        owner._publish()
         fronts, links = [], []
         for number in range(2):
             here, there = socket.socketpair()
@@ -330,12 +332,13 @@ def test_fronts_share_the_detector_of_an_owner(monkeypatch: pytest.MonkeyPatch) 
             await wait()
             request.cancel()
             fronts[0].give(taken)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while (owner._arena.used or any(each.held for each in links)) and time.monotonic() < end:
             await turns()  # of the last batch
         assert (owner._arena.used, [each.held for each in links]) == (0, [{}] * 2)
         assert [each.runs for each in links] == [{}] * 2
         assert [each._waiting for each in fronts] == [{}] * 2
+        owner._publish()
         assert not fronts[0].state().is_broken
         monkeypatch.setattr(_processes, "HUNG_SECONDS", -1.0)
         assert fronts[0].state().is_broken  # the owner hangs
