@@ -171,8 +171,9 @@ class Session:
         self.items: dict[str, Item] = {}
         self.settings = Settings()
         self.jobs: dict[str, Export] = {}
-        self._budget, self._searches = budget, searches
+        self._budget, self._searches = budget, searches or Searches(threads=0)
         self._stickers: dict[str, tuple[Path, int]] = {}
+        self._used_stickers: set[str] = set()
         self._overlays: dict[str, overlays.Compose] = {}
         self._lock = threading.RLock()
         self._numbers, self._arriving = itertools.count(1), 0  # bytes of uploads that are opened
@@ -212,12 +213,8 @@ class Session:
                     raise ClosedError("the page was closed")
                 self.items[key] = item
         self.changed(item)
-        self._search(item)
+        self._searches.add(item)
         return item
-
-    def _search(self, item: Item) -> None:
-        if self._searches is not None:
-            self._searches.add(item)
 
     def remove(self, key: str) -> None:
         """Remove a file; do nothing if there is none."""
@@ -226,8 +223,7 @@ class Session:
         if item is None:
             return
         item.close()
-        if self._searches is not None:
-            self._searches.forget_closed()
+        self._searches.forget_closed()
         self.hold()
 
     def hold(self) -> None:
@@ -259,12 +255,12 @@ class Session:
         self.settings = settings
         for item in items:
             if item.set_settings(settings):
-                self._search(item)
+                self._searches.add(item)
             self.changed(item)
         self._delete_stickers()
 
     def _delete_stickers(self) -> None:
-        """Delete the stickers that no settings name any more."""
+        """Delete the stickers that settings named, and name no more."""
         named = {
             value
             for settings in (self.settings, *(item.settings for item in list(self.items.values())))
@@ -273,8 +269,8 @@ class Session:
             if isinstance(value, str)
         }
         with self._lock:
-            unused = [key for key in self._stickers if key not in named]
-            paths = [self._stickers.pop(key)[0] for key in unused]
+            paths = [self._stickers.pop(key)[0] for key in self._used_stickers - named]
+            self._used_stickers = named & self._stickers.keys()
         for path in paths:
             self.files.delete(path)
         self.hold()
@@ -380,13 +376,12 @@ class Session:
         with self._lock:
             self.files.close()
             items, self.items = list(self.items.values()), {}
-            self._stickers, self._overlays = {}, {}
+            self._stickers, self._used_stickers, self._overlays = {}, set(), {}
         for item in items:
             item.close()
         for job in self.jobs.values():
             job.close()
-        if self._searches is not None:
-            self._searches.forget_closed()
+        self._searches.forget_closed()
         self.hold()
         for stream in self._streams:
             stream.put("bye", _bye)

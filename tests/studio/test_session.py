@@ -118,6 +118,18 @@ def test_stickers_are_checked(session: Session) -> None:
     assert session.check(Choice(name="blur", options={"opacity": 0.4}))[0].startswith("Opacity 0.4")
 
 
+def test_stickers_are_deleted_once_no_settings_name_them_any_more(session: Session) -> None:
+    key = session.store_sticker("a.png", cv2.imencode(".png", np.full((9, 9, 4), 200, np.uint8))[1].tobytes())
+    path = session.sticker(key)
+    session.set_settings(Settings(), [])
+    assert path.exists(), "settings that name it are on their way"
+    session.set_settings(Settings(mode="fun", overlays=(Choice(name="image", options={"picture": key}),)), [])
+    session.set_settings(Settings(), [])
+    assert not path.exists()
+    with pytest.raises(OptionError, match="not uploaded"):
+        session.sticker(key)
+
+
 def test_closed_page_has_no_files_and_is_freed(session: Session, folder: TemporaryFolder) -> None:
     page = Session(session.detector, folder, "", Budget(1 << 20))
     add(page, "a.png")
