@@ -20,6 +20,7 @@ MAX_POINTS, POINT_QUALITY, POINT_DISTANCE = 60, 0.01, 6
 WINDOW, LEVELS = 11, 3  # side of the window that is searched for around a point, and levels above the picture itself
 MAX_RESIDUAL, MIN_INLIERS, MIN_INLIER_SHARE = 1.0, 10, 0.3
 """Pixels by which a point may miss its place, and points that have to be there, with their share of all."""
+MIN_LIKENESS = 0.4  # response of a phase correlation from which its shift is the motion: 0.6 in whips, 0.15 at cuts
 STILL_CHANGE = 0.02  # mean change of a pixel, as a multiple of the contrast, up to which nothing is estimated
 STILL, STILL_RESIDUALS, MIN_STILL_SHARE = 0.1, 2.0, 0.3
 """Pixels, or multiples of the median residual, within which a point is still, and their share if the camera is."""
@@ -53,16 +54,20 @@ def estimate_motion(before: Grey, after: Grey, size: tuple[int, int]) -> Motion 
     if points is None or len(points) < MIN_INLIERS:
         return None
     found = _follow(before, after, points, points)
+    likeness = 0.0
     if found is None:
         # A whip pan takes points further than they are searched for.
         pictures = before.astype(np.float32), after.astype(np.float32)
-        shift, _ = cv2.phaseCorrelate(*pictures, cv2.createHanningWindow(before.shape[::-1], cv2.CV_32F))
+        shift, likeness = cv2.phaseCorrelate(*pictures, cv2.createHanningWindow(before.shape[::-1], cv2.CV_32F))
         found = _follow(before, after, points, points + np.array(shift, np.float32))
-    if found is None:
-        return None
-    old, new, motion, residual = found
-    still = max(STILL, STILL_RESIDUALS * residual)
-    if np.count_nonzero(np.hypot(*(new - old).T) <= still) >= MIN_STILL_SHARE * len(old):
+    if found is not None:
+        old, new, motion, residual = found
+        still = max(STILL, STILL_RESIDUALS * residual)
+        if np.count_nonzero(np.hypot(*(new - old).T) <= still) >= MIN_STILL_SHARE * len(old):
+            return None
+    elif likeness >= MIN_LIKENESS and max(map(abs, shift)) >= 1.0:
+        motion = np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]])  # one frame is blurred, the other is not
+    else:
         return None
     # Centres of pixels are at halves, and sides of pictures are rounded.
     motion[:, 2] = (motion[:, :2] @ [-0.5, -0.5] + motion[:, 2] + 0.5) * np.array(size) / before.shape[::-1]

@@ -53,6 +53,16 @@ def test_motion_of_background_is_estimated(motion: Motion) -> None:
     assert np.abs(corners @ (found - motion).T).max() < 4.0  # half a pixel of the small picture
 
 
+def test_start_of_a_whip_is_a_shift() -> None:
+    """In the second frame, blur leaves no point of the first."""
+    sharp = seen(similarity())
+    moved = [seen(similarity(x=x)).astype(np.float32) for x in np.linspace(60.0, 180.0, 21)]
+    found = estimate_motion(sharp, np.mean(moved, axis=0).astype(np.uint8), SIZE)
+    assert found is not None
+    assert found[:, :2] == pytest.approx(np.eye(2))
+    assert found[:, 2] == pytest.approx((90.0, 0.0), abs=30.0)  # from the first shift to the mean
+
+
 def test_no_motion_is_found_where_there_is_none() -> None:
     noisy = [
         np.clip(seen(similarity()) + np.random.default_rng(seed).normal(0, 2, (90, 160)), 0, 255).astype(np.uint8)
