@@ -127,21 +127,48 @@ def test_doubt_without_proof_keeps(
     assert not detect_video(film, tmp_path / "a.jsonl", Looks()).dropped
 
 
+def faces_of(number: int, box: tuple[int, ...], score: float) -> FrameFaces:
+    return FrameFaces(
+        number, 0.04 * number, False, np.array([1]), np.array([box], float), np.array([score]), None,
+        np.full(1, "detected"),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("box", "score", "dropped"),
-    [((10, 5, 70, 105), 0.1, {1}), ((10, 5, 70, 105), 0.3, set()), ((20, 30, 60, 80), 0.1, set())],
+    ("box", "score", "frames", "dropped"),
+    [
+        ((10, 5, 70, 105), 0.1, 1, {1}),
+        ((10, 5, 70, 105), 0.3, 1, set()),
+        ((20, 30, 60, 80), 0.1, 1, {1}),
+        ((10, 5, 70, 105), 0.1, 2, {1}),
+        ((20, 30, 60, 80), 0.1, 2, set()),  # one sample does not stand for a small face
+    ],
 )
-def test_large_face_of_one_frame_is_dropped_if_no_crop_shows_any(
-    box: tuple[int, ...], score: float, dropped: set[int], monkeypatch: pytest.MonkeyPatch
+def test_face_with_one_sample_is_dropped_if_no_crop_shows_any(
+    box: tuple[int, ...], score: float, frames: int, dropped: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = Looks()
     monkeypatch.setattr(detector, "score", score)
     looks = second_look.SecondLook(detector, 0.3)
     frame: Any = SimpleNamespace(number=0, is_on_gpu=False, image=draw(0, SIZE))
     looks.take(frame, Detections([box], [0.4], image_size=SIZE))
-    looks.add(
-        FrameFaces(0, 0.0, False, np.array([1]), np.array([box], float), np.array([0.4]), None, np.full(1, "detected"))
-    )
+    for number in range(frames):
+        looks.add(faces_of(number, box, 0.4 if number == 0 else 0.2))
+    assert looks.finish() == dropped
+
+
+@pytest.mark.parametrize(
+    ("likely", "highest", "dropped"), [(1, 0.65, {1}), (2, 0.65, set()), (1, 0.71, set()), (0, 0.6, {1})]
+)
+def test_face_is_doubtful_if_its_score_is_high_in_few_frames(likely: int, highest: float, dropped: set[int]) -> None:
+    """A score above 0.6 in at least 6 % of the frames, or once above 0.7, makes a face sure."""
+    box = PLACES[2]
+    looks = second_look.SecondLook(Looks(), 0.3)
+    for number in range(30):
+        score = highest if number == 0 else 0.65 if number < likely else 0.4
+        frame: Any = SimpleNamespace(number=number, is_on_gpu=False, image=draw(number, SIZE))
+        looks.take(frame, Detections([box], [score], image_size=SIZE))
+        looks.add(faces_of(number, box, score))
     assert looks.finish() == dropped
 
 
