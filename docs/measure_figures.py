@@ -90,19 +90,19 @@ def second_look(place: Path) -> None:
 def margins(_: Path) -> None:
     """docs/gallery.md: faces of drawn scenes with more than 5 % uncovered, by the shape and margin of the cover."""
     # A black cover on white shows what is covered.
-    open_: dict[str, list[bool]] = {}
+    covers = {
+        f"{shape}, {margin}": overlays.create("solid", shape=shape, **options)
+        for shape in ("ellipse", "aligned", "rectangle")
+        for margin, options in {"no margin": {"margin": 0.0}, "its own margin": {}}.items()
+    }
+    open_: dict[str, list[bool]] = {name: [] for name in covers}
     with SCRFDDetector("500m_bnkps", device="cpu") as detector:
         for seed in range(40):
             scene = drawing.scene(seed=seed)
             found = detector.detect(scene.image)
-            for shape in ("ellipse", "aligned", "rectangle"):
-                for name, cover in {
-                    f"{shape}, no margin": overlays.create("solid", shape=shape, margin=0.0),
-                    f"{shape}, its own margin": overlays.create("solid", shape=shape),
-                }.items():
-                    hidden = cover(np.full_like(scene.image, 255), found)[..., 0] < 128
-                    some = [covered(hidden.astype(np.uint8), box) < 0.95 for box in scene.faces.boxes.tolist()]
-                    open_.setdefault(name, []).extend(some)
+            for name, cover in covers.items():
+                hidden = cover(np.full_like(scene.image, 255), found)[..., 0] < 128
+                open_[name] += [covered(hidden.astype(np.uint8), box) < 0.95 for box in scene.faces.boxes.tolist()]
     for name, some in open_.items():
         print(f"margins, {name}: {100 * np.mean(some):.0f} % of {len(some)} faces")
 
