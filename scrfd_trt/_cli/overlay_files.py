@@ -155,8 +155,11 @@ def _without_copies(sources: list[Source], ending: str) -> list[Source]:
     """Leave out the copies of an earlier run whose inputs are here, too, as with ``*.jpg``."""
     paths = {source.path for source in sources}
     copies = {path.with_name(f"{path.stem}{ending}{path.suffix}") for path in paths} & paths
-    for path in [] if console.is_quiet() else sorted(copies):
-        console.warning(f"{path}: left out, as it is the copy of another input; name it alone to process it")
+    if copies and not console.is_quiet():
+        which = str(min(copies)) if len(copies) == 1 else f"{len(copies)} files, {min(copies)} the first"
+        text = "left out, as it is the copy of another input; name it alone to process it"
+        many = "left out, as they are copies of other inputs; name one alone to process it"
+        console.warning(f"{which}: {text if len(copies) == 1 else many}")
     return [source for source in sources if source.path not in copies]
 
 

@@ -232,3 +232,19 @@ def test_copies_of_an_earlier_run_are_left_out(run: Run, picture: Picture, known
     assert ran.out == "read a.png, write a_anonymized.png\n"
     assert ran.err.startswith("warning: a_anonymized.png: left out, as it is the copy of another input")
     assert run("anonymize", "a.png", "-o", "x.png", "--dry-run").out == "read a.png, write x.png\n"
+    picture("b.png"), picture("b_anonymized.png")
+    ran = run("anonymize", "*.png", "--overwrite", "--dry-run")
+    assert ran.out == "read a.png, write a_anonymized.png\nread b.png, write b_anonymized.png\n"
+    assert ran.err.startswith(
+        "warning: 2 files, a_anonymized.png the first: left out, as they are copies of other inputs"
+    )
+
+
+@pytest.mark.parametrize(("inputs", "code"), [(("a.png",), 2), (("*.png",), 1)])
+def test_dry_run_with_a_refused_input_fails(
+    inputs: tuple[str, ...], code: int, run: Run, picture: Picture, known_overlays: None
+) -> None:
+    picture("a.png"), picture("a_anonymized.png"), picture("b.png")
+    ran = run("anonymize", *inputs, "--dry-run")
+    assert ran.code == code
+    assert "a_anonymized.png already exists" in ran.err + ran.out

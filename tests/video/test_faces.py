@@ -67,6 +67,27 @@ def test_frames_and_summaries_are_described_in_short() -> None:
     ]  # fmt: skip
 
 
+def test_summary_as_table_has_a_row_for_each_track() -> None:
+    pytest.importorskip("pandas")
+    summary = Summary((64, 48), 0.5)
+    assert summary.to_pandas().empty
+    for n in range(4):
+        faces = [face(1, 10 + n, score=0.6 + n / 10)] + [face(2, 30)] * (n == 2)
+        summary.add(columns(n, n / 10, False, faces))
+    expected = {
+        "track_id": [1, 2],
+        "first_frame": [0, 2],
+        "last_frame": [3, 2],
+        "start": [0.0, 0.2],
+        "end": [0.3, 0.2],
+        "frames": [4, 1],
+        "best_frame": [3, 2],
+    }
+    table = summary.to_pandas()
+    assert table.drop(columns="best_score").to_dict("list") == expected
+    assert table["best_score"].tolist() == pytest.approx([0.9, 0.9])
+
+
 def test_path_is_no_reader() -> None:
     with pytest.raises(OptionError, match=r"^reader must be an open reader, .*, not 'a\.avi'$"):
         next(find_faces("a.avi", None))  # type: ignore[arg-type]
