@@ -97,8 +97,8 @@ def show_photo(page: Page, address: str) -> None:
 def show_clip(page: Page, address: str) -> None:
     """Leave one person of a clip visible, and go to a doubtful moment."""
     open_sample(page, address, 2)
-    page.locator(".lane-toggle").nth(1).click()
-    page.locator('.lane[data-visible="true"]').wait_for()
+    page.locator(".lane-toggle").nth(3).click()
+    page.locator('.lane[data-visible="true"]').first.wait_for()
     page.get_by_label("Next doubt").click()
     page.locator(".timeline").evaluate("element => element.scrollTo(0, 0)")
     page.locator("#tab-faces").click()

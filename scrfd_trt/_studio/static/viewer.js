@@ -460,7 +460,7 @@ export class Viewer {
       this.#layer(context, "before");
       context.restore();
     }
-    const hint = this.draw ? "Drag a box around the face, or click on it." : !this.taught && this.faces.length ? `Click a face to leave it visible.${this.faces.some((face) => face.doubtful && !face.covered) ? " Dashed places are not covered: click one that is a face." : ""}` : "";
+    const hint = this.draw ? "Drag a box around the face, or click on it." : !this.taught && this.faces.length ? `Click a face to leave it visible.${this.faces.some((face) => face.doubtful && !face.covered) ? " Dashed yellow places are not covered: click one that is a face." : ""}` : "";
     if (this.hint.textContent !== hint) { this.hint.textContent = hint; this.hint.hidden = !hint; }
     const all = this.hovering || !this.taught || this.canvas.matches(":focus-visible") || matchMedia("(pointer: coarse)").matches;
     for (const face of this.faces) if (all || !face.covered || face.id === this.selected) this.#outline(context, face);
