@@ -45,6 +45,7 @@ STAGES = (
 
 In small ones, a face that is out of focus is sharp; faces that lie or hang may have the landmarks of upright ones.
 """
+MIN_WHOLE = 2  # whole samples that stand for a face
 UPRIGHT_STAGES, TURNED = 2, 3  # stages with upright crops; samples of a face that are turned
 BEST_FROM = 0.3  # best score of all crops from which a face of a single picture is kept
 SURE, MEAN_FROM = 0.5, 0.24
@@ -122,6 +123,7 @@ def best_scores(detector: Any, samples: Sequence[Sample]) -> NDArray[np.float64]
 
 def are_faces(detector: Any, tracks: Sequence[Sequence[Sample]]) -> NDArray[np.bool_]:
     """Return for each track, of which there are samples by descending score, whether it may be a face."""
+    tracks = [_whole(samples) for samples in tracks]
     kept = np.array([not _is_sharp(samples) for samples in tracks], np.bool_)
     upright: list[NDArray[np.float64]] = [np.zeros((len(samples), 0)) for samples in tracks]
     for stage, views in enumerate(STAGES):
@@ -150,6 +152,12 @@ def _is_found(stage: int, upright: NDArray[Any], scores: NDArray[Any], large: fl
     views = [view for views in STAGES[:UPRIGHT_STAGES] for view in views]
     agreed = upright[:, [view.side >= AGREEING for view in views]].mean()
     return bool(agreed >= min(AGREED, AGREED_SHARE * large))
+
+
+def _whole(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return the samples that the border does not cut, which show more, if there are several."""
+    whole = [each for each in samples if not each.is_cut]
+    return whole if len(whole) >= MIN_WHOLE else samples
 
 
 def is_large(samples: Sequence[Sample]) -> bool:

@@ -172,6 +172,30 @@ def test_face_is_doubtful_if_its_score_is_high_in_few_frames(likely: int, highes
     assert looks.finish() == dropped
 
 
+RECORDED = [
+    json.loads(line) for line in (Path(__file__).parents[1] / "data" / "second_look.jsonl").read_text().splitlines()
+]
+
+
+@pytest.mark.parametrize("track", RECORDED, ids=lambda track: track["name"])
+def test_recorded_crops_tell_faces_from_things(track: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores of the crops of drawn clips and panned photographs, by 500m_bnkps."""
+    blank = np.zeros((2, 2, 3), np.uint8)
+    samples = [
+        _doubtful.Sample(blank, (float(number), 0.0), 48.0, 0.0, length, score, bool(is_cut))
+        for number, (score, length, is_cut, _) in enumerate(track["samples"])
+    ]
+    views = [view for stage in _doubtful.STAGES for view in stage]
+
+    def scores(_: Any, looks: Any) -> Any:
+        rows = [track["samples"][int(sample.middle[0])][3] for sample, _ in looks]
+        return np.array([row[views.index(view)] for row, (_, view) in zip(rows, looks, strict=True)])
+
+    monkeypatch.setattr(_doubtful, "_scores", scores)
+    monkeypatch.setattr(_doubtful, "_is_sharp", lambda _: True)
+    assert _doubtful.are_faces(None, [samples]).tolist() == [track["face"]]
+
+
 class Lying(Looks):
     """A detector that finds faces only if their crop is turned by 90 degrees."""
 
