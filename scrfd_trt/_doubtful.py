@@ -59,7 +59,7 @@ AGREED, AGREED_SHARE = 0.36, 0.85
 
 Sharp faces that nothing hides have a mean from 0.42 on; clutter, and a third of half hidden ones, 0.1 to 0.35.
 """
-TURNED_FROM = 0.5  # score from which a face of several pictures is kept that is found only once it is turned
+TURNED_FROM = 0.6  # score from which a face of several pictures is kept that is found only once it is turned
 AGREEING = 32  # pixels of the face in a crop from which large faces have to be found in all sizes
 FOUND_FROM = 0.05
 MAX_OFFSET, MIN_SIZE, MAX_SIZE = 0.35, 0.5, 2.0

@@ -93,8 +93,8 @@ def test_faces_are_kept_that_their_crops_show(
         (CUT, 0.5, (0.06, 0.36), True),  # by the border, so it does not show all
         (CUT, 0.5, (0.06, 0.3), False),
         (LARGE, 0.3, (0.27,), True),  # of its own score, enough
-        (LARGE, 0.5, (0.06, 0.06, 0.51), True),
-        (LARGE, 0.5, (0.06, 0.06, 0.45), False),
+        (LARGE, 0.5, (0.06, 0.06, 0.61), True),
+        (LARGE, 0.5, (0.06, 0.06, 0.55), False),
     ],
 )
 def test_large_faces_of_tracks_are_found_in_several_sizes(
