@@ -77,8 +77,8 @@ def report_lines(summary: Summary) -> list[str]:
         lines.append(f"faces are covered only {format_spans(summary.spans)}, as requested, and visible in other frames")
     if summary.left_out:
         tracks = ", ".join(str(number) for number in sorted(summary.left_out))
-        several = "s" if len(summary.left_out) > 1 else ""
-        lines.append(f"left uncovered in some or all frames, as requested: track{several} {tracks}")
+        left = count(len(summary.left_out), "track")
+        lines.append(f"{left} left uncovered in some or all frames, as requested: {tracks}")
     if summary.no_faces:
         tracks = ", ".join(f"track {number} (score {score:.2f})" for number, score in sorted(summary.no_faces.items()))
         lines.append(f"dropped and not covered, as requested: {tracks}")

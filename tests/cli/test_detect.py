@@ -131,6 +131,7 @@ def test_dash_means_stdout(run: Run, picture: Picture) -> None:
 def test_json_is_one_array(run: Run, picture: Picture) -> None:
     inputs = (picture("a.png"), "none.png", picture("b.png", box=None))
     assert json.loads(run("detect", *inputs, "--json").out) == lines(run("detect", *inputs, "-f", "jsonl").out)
+    assert run("detect", *inputs, "--csv").out == run("detect", *inputs, "-f", "csv").out
     Path("empty").touch()
     run("detect", "--files-from", "empty", "-f", "json", "-o", "empty.json")
     assert json.loads(Path("empty.json").read_bytes()) == []

