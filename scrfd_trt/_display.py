@@ -78,7 +78,7 @@ def table(faces: Faces, image: Image | None, order: Order, why: str = "") -> str
     more = f", the first {MAX_ROWS} of them" if count > MAX_ROWS else ""
     more += f", without crops: {escape(why)}" if why and count else ""
     lines = ["<p>{} in {}×{}{}</p>".format(count_faces(count), *faces.image_size, more), "<table>"]
-    names = ["", *["face"] * (image is not None), *["track"] * (faces.track_ids is not None), "score"]
+    names = ["", *["face"] * (image is not None), *["track_id"] * (faces.track_ids is not None), "score"]
     lines.append(f"<tr>{''.join(f'<th>{name}</th>' for name in [*names, 'x1', 'y1', 'x2', 'y2'])}</tr>")
     for row, box in enumerate(faces.boxes[:MAX_ROWS]):
         crop = [] if image is None else [_picture(crop_box(image, box, MARGIN), order)]

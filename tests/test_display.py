@@ -108,7 +108,7 @@ def test_notebooks_show_a_table():
     assert "without crops: these faces do not know their image" in FACES._repr_html_()
     assert Detections.empty((4, 5))._repr_html_() == "<p>0 faces in 4×5</p>"
     tracked = Detections(FACES.boxes, FACES.scores, image_size=FACES.image_size, track_ids=[712])
-    assert "<th>track</th>" in tracked._repr_html_()
+    assert "<th>track_id</th>" in tracked._repr_html_()
     assert "<td>712</td>" in tracked._repr_html_()
 
 
