@@ -26,7 +26,10 @@ NO_NAMES = "faces are detected, not recognized; docs/how-to/examples.md has a pr
 NUMBERS = "use --only-tracks N,... or --except-tracks N,..., with numbers of 'scrfd-trt tracks'"
 SCORES = "use 'scrfd-trt detect --annotate DIR', or for videos 'scrfd-trt overlay VIDEO --overlay landmarks -o FILE'"
 SMALL = "smaller faces are not left out; --min-face N finds faces from N pixels on"
-VISIBLE = "use --except-region X,Y,W,H, or in videos --except-tracks N,... with numbers of 'scrfd-trt tracks'"
+VISIBLE = (
+    "use --except-region X,Y,W,H; for a video, 'scrfd-trt tracks VIDEO --save-detections FILE' numbers the people: "
+    "use --detections FILE --except-tracks N"
+)
 NOT_ALL = (
     "to leave out files, use 'find ... | scrfd-trt anonymize --files-from -'; to leave a face visible, use "
     "--except-region X,Y,W,H, or in videos --except-tracks N,..."

@@ -386,7 +386,7 @@ def check_image_suffix(path: Path) -> None:
     """Raise OptionError for the suffix of an image format that is not written."""
     if not is_writable(path.suffix):
         if format_suffix(path.suffix) == ".heic":
-            raise OptionError(f"{path}: writing HEIC images requires pillow-heif: {HEIF_COMMAND}")
+            raise OptionError(f"{path}: name it .jpg, or install pillow-heif, which writes HEIC: {HEIF_COMMAND}")
         raise OptionError(
             f"{path}: images are not written as {path.suffix or 'files without a suffix'}; use .png or .jpg"
         )

@@ -267,7 +267,9 @@ def render_verified(
     def search(path: Path) -> tuple[CopySearch, dict[int, FrameFaces]]:
         found, to_cover = searcher.search_video(path, faces_file, progress)
         if not told and (weak := found.of_kind("weak")):
-            text = "%s: %d covers are weak; they get stronger in up to %d more rounds, which solid covers do not need"
+            text = (
+                "%s: faces are still found under %d covers; up to %d more rounds make them stronger (solid needs none)"
+            )
             logger.warning(text, source, len(weak), MAX_ROUNDS)
         told.append(found)
         return found, to_cover
