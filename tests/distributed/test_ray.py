@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import sys
 import time
 import weakref
@@ -339,7 +340,8 @@ def test_lost_nodes_and_drivers(
     monkeypatch.setattr(batch, "run_parts", run_parts)
     with pytest.raises(SystemExit, match="0"):
         app(command)
-    assert f"skipped {len(done)} parts done before" in capsys.readouterr().err
+    (before,) = re.findall(r"skipped (\d+) parts done before", capsys.readouterr().err)
+    assert len(done) <= int(before) < 10  # a worker may have ended its part after the driver
     check_output(output, expected)
     times = Counter(int(index) for index, _, _ in begun(output))
     assert sum(times.values()) - len(times) <= 1 + 2  # of the node, and when the driver ended

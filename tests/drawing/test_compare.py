@@ -68,7 +68,7 @@ def test_covers_of_a_stub_are_measured(
     assert min(row["rate"], row["cpu"], row["size"]) > 0
     sums = compare["total"]([row, row | {"photo": True}], "stub")
     assert (sums["open"], sums["faces"], sums["sound"]) == (1, 60, "dropped")
-    assert compare["clips_table"]([row]).splitlines()[2].startswith("| static | 60 | 1 | 1 | 2 | 0.06 |")
+    assert compare["clips_table"]([row]).splitlines()[2].startswith("| static | 60 | 1 | 1 | 2 | 0.1 |")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stub's interpreter is a shell script")

@@ -150,7 +150,7 @@ def _marked(pages: Pages) -> Iterator[ImageFrame]:
 
 
 FORMAT_DEFAULT = "by suffix of --output: .txt, .jsonl, .csv, .json, .parquet; else table"
-FORMAT_HELP = f"Output format: {', '.join(results.FORMATS)}. json is a list of images, coco a COCO data set."
+FORMAT_HELP = f"Output format: {', '.join(results.FORMATS)}."
 FORMATS = {"autocompletion": lambda: [*results.FORMATS], "show_default": FORMAT_DEFAULT}
 FormatName = Annotated[str | None, option("FORMAT", FORMAT_HELP, "--format", "-f", **FORMATS)]
 OUTPUT_HELP = "Write the results to this file; YOLO's into this folder."
