@@ -172,6 +172,14 @@ def test_names_of_other_libraries_are_answered(options, message):
         ("SCRFDDetector('yolov8n.pt')", "yolov8n.pt is a checkpoint of PyTorch: export it to ONNX"),
         ("detector.detectFaces(image)", "'SCRFDDetector' object has no attribute 'detectFaces'; there is detect"),
         ("faces.iloc[0]", "'Detections' object has no attribute 'iloc'; use to_pa"),
+        (
+            "tracker.push(faces)",
+            "observation must be a FrameObservation, such as FrameObservation(number, seconds, detector(image)), not",
+        ),
+        (
+            "tracker.update(faces)",
+            "'Tracker' object has no attribute 'update'; use push(FrameObservation(number, seconds, detector(image)))",
+        ),
         ("overlays.skull(image, faces)", "module 'overlays' has no attribute 'skull'; use overlays.create('skull')"),
     ],
 )
@@ -186,6 +194,7 @@ def test_wrong_calls_are_answered_in_one_line(root, line, message):
             "Detections": Detections,
             "detector": detector,
             "row": row,
+            "tracker": video.Tracker(video.TrackingOptions(), 25),
         }
         with pytest.raises((ScrfdError, AttributeError, KeyError)) as caught:
             eval(line, names | {"faces": Detections.from_rows([row], (1280, 720))})

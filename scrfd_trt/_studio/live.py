@@ -59,7 +59,7 @@ class Camera:
         detector = self._session.detector._looking(None, ())
         found = detector.detect(pixels, threshold=options.detection_threshold)
         seconds = time.monotonic() - self._start
-        faces = list(self._tracker.push(FrameObservation(self._count, seconds, found)))[-1]
+        faces = self._tracker.push(FrameObservation(self._count, seconds, found))[-1]
         self._count += 1
         if len(faces):
             pixels = np.asarray(self._session.overlay(self._settings)(pixels, faces.detections(size)), np.uint8)

@@ -196,8 +196,8 @@ class Tracker(Explained):
         if delay is not None:
             import_module("scipy.optimize")  # takes a second; live video cannot wait for it once it runs
 
-    def push(self, observation: FrameObservation) -> Iterator[FrameFaces]:
-        """Add the next frame, whose number is one more than the previous one's; yield frames that are final now."""
+    def push(self, observation: FrameObservation) -> list[FrameFaces]:
+        """Add the next frame, whose number is one more than the previous one's; return frames that are final now."""
         number, seconds, detections, transition, motion = observation
         self._pending.append(pending := _PendingFrame(number, seconds, transition > 0, detections is not None))
         if (back := self._tracks.begin_frame(number, seconds, motion)) is not None:
@@ -212,7 +212,7 @@ class Tracker(Explained):
             self._link(pending, detections._by_score())
         while self._is_due():
             self._due.append(self._pending.popleft())
-        yield from self._pop(MAX_DUE if self._delay is None else 1)
+        return list(self._pop(MAX_DUE if self._delay is None else 1))
 
     def finish(self) -> Iterator[FrameFaces]:
         """Yield the remaining frames."""

@@ -186,7 +186,9 @@ def link_faces(
             transition = 0  # noqa: PLW2901
         is_connected = result.is_near_span
         observation = FrameObservation(result.number, result.pts_seconds, result.detections, transition, result.motion)
-        for faces in measured_items("track", tracker.push(observation)):
+        with measured("track"):
+            final = tracker.push(observation)
+        for faces in final:
             yield frames.popleft(), faces
     for faces in measured_items("track", tracker.finish()):
         yield frames.popleft(), faces

@@ -213,7 +213,7 @@ def test_numbers_of_frames_may_start_anywhere() -> None:
 
 def test_frames_come_out_after_delay() -> None:
     tracker = Tracker(TrackingOptions(), RATE, delay=3)
-    out = [len(list(tracker.push(FrameObservation(n, n / RATE, found((at(100), 0.9)))))) for n in range(6)]
+    out = [len(tracker.push(FrameObservation(n, n / RATE, found((at(100), 0.9))))) for n in range(6)]
     assert out == [0, 0, 0, 1, 1, 1]
     gap = [found() if n in (5, 6) else found((at(100), 0.9)) for n in range(12)]
     for delay in (0, 1, 3):
@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_the_video() -> None:
     try:
         for number in range(900):
             faces = [(at(100 * n + number % 60, 50), 0.9) for n in range(4) if (number + 13 * n) % 60 < 50 + number % 2]
-            list(tracker.push(FrameObservation(number, number / RATE, found(*faces))))
+            tracker.push(FrameObservation(number, number / RATE, found(*faces)))
             if number % 300 == 299:
                 sizes.append(tracemalloc.get_traced_memory()[0])
     finally:
