@@ -34,9 +34,10 @@ def check_image(image: object, image_size: tuple[int, int]) -> None:
         raise ImageError(f"an image must have at least one pixel; its shape is {image.shape}")
     size = (image.shape[1], image.shape[0])
     if image_size != size:
+        swapped = "image_size is (width, height), image.shape[1::-1]; or " * (image_size == size[::-1])
         raise DetectionsError(
             f"these faces belong to an image of {image_size[0]}×{image_size[1]}, but this one is {size[0]}×{size[1]}: "
-            "pass the image that was given to the detector"
+            f"{swapped}pass the image that was given to the detector"
         )
 
 

@@ -66,8 +66,13 @@ def open_picture(image: Any) -> Picture | None:
     if isinstance(image, (str, os.PathLike)):
         if not (text := os.fsdecode(image)):
             raise ImageError("the path of the image is empty")
-        is_web = isinstance(image, str) and "://" in text[:16]
-        opened = _open_file(download(text), shown_address(text)) if is_web else _open_file(user_path(text), _cut(text))
+        if isinstance(image, str) and text[:5] == "data:":
+            raise ImageError("a data URL is not read: pass base64.b64decode(url.partition(',')[2])")
+        if isinstance(image, str) and "://" in text[:16]:
+            opened = _open_file(download(text), shown_address(text))
+        else:
+            path = user_path(text)
+            opened = _open_file(path, _cut(str(path) if text[0] == "~" else text))
         return opened._replace(source=redact_password(text))
     if isinstance(image, _BYTES):
         return _open_file(bytes(image))

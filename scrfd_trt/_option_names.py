@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
+from numbers import Real
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, cast
 
@@ -60,8 +61,7 @@ _ARGUMENTS: Final = {
     "margin": "padding pad expand expansion border offset scale",
     "block": "size block_size pixel_size",
     "strength": "radius ksize kernel sigma intensity",
-    "kind": "emoji",
-    "size": "image_size output_size crop_size shape thickness line_width radius",
+    "size": "image_size output_size crop_size shape",
     "iou": "threshold overlap",
     "image_size": "size shape orig_shape resolution_wh image_shape",
     "overwrite": "exist_ok force replace",
@@ -87,6 +87,9 @@ _NESTED: Final = {
     "tracking": ("TrackingOptions", "threshold low bridge extend smooth every conf skip stride"),
     "encode": ("EncodeOptions", "codec crf preset quality pixel_format audio subtitles keep_audio bitrate"),
     "selection": ("TrackSelection", "only_tracks except_tracks drop_tracks covers only_regions only_spans track_ids"),
+    "only_tracks": ("except_tracks leaves these visible, only_tracks covers these alone", "keep tracks exclude"),
+    "build": ("build=BuildOptions(precision=…) sets the precision on a GPU", "half fp16 precision"),
+    "device": ("leave it out; nothing is printed", "verbose"),
     "keep_location": ("only the command has it: scrfd-trt anonymize searches copies with the option verify", "verify"),
     "max_faces": ("use save(path), show(), plot() or crop() of the faces", "save show plot draw save_txt save_crop"),
     "threshold": ("call stream(images), which yields the faces of each", "stream"),
@@ -372,6 +375,10 @@ def check_type(name: str, annotation: str, value: Any) -> None:
         hint = "write overlays.Compose(*them)"
     elif is_overlay and isinstance(value, str):
         hint = f"write overlays.create({value!r})"
+    elif annotation == "Source" and hasattr(value, "shape"):
+        hint = "overlays.create('blur')(image, detector(image)) hides the faces of an image"
+    elif annotation == "Source" and (hasattr(value, "read") or hasattr(value, "info")):
+        hint = "pass the path of the video"
     elif annotation == "Source" and type(value) is int:
         hint = f"open_source('camera:{value}') opens a camera"
     text = f"{name} must be {what}, not {shown(value)}" + (f"; {hint}" if hint else "")
@@ -412,11 +419,22 @@ def _wrong_call(
     known = [each.name for each in parameters if each.kind in _NAMED and each.name not in _SELF]
     unknown = [one for one in keywords if one not in known]
     what = "; ".join(unknown_option(one, known) for one in unknown)
+    if name == "__call__" and (
+        own := [one for one in unknown if one in getattr(type(arguments[0]), "model_fields", ())]
+    ):
+        kind, given = type(arguments[0]), ", ".join(f"{one}={shown(keywords[one])}" for one in own)
+        create = (
+            f"overlays.create({kind.__name__.lower()!r}, " if kind.__module__[:8] == "overlays" else f"{kind.__name__}("
+        )
+        what = f"{', '.join(own)}: pass it when the overlay is created, {create}{given})"
     if surplus := arguments[len(places) :]:
         callee = f"{owner} object" if name == "__call__" else f"{owner if name in _CALLS else name}(…)"
         named = [one for one in known if one not in places and one not in keywords]
         named = ["device"] if "device" in named and isinstance(surplus[0], str) else named
         what = f"{callee}: pass {shown(surplus[0])} by name: {', '.join(f'{one}=…' for one in named)}"
+        if places[-1] in ("image", "images") and "threshold" in named and not isinstance(surplus[0], Real):
+            many = name if places[-1] == "images" else "detect_batch"
+            what = f"{callee}: for several images, pass a list: {many}([first, second])"
         if not named:
             taken = ", ".join(one for one in places if one not in _SELF) or "nothing"
             what = f"{callee} takes {taken}, and not also {shown(surplus[0])}"

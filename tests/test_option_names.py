@@ -172,6 +172,31 @@ def test_names_of_other_libraries_are_answered(options, message):
         ("SCRFDDetector('yolov8n.pt')", "yolov8n.pt is a checkpoint of PyTorch: export it to ONNX"),
         ("detector.detectFaces(image)", "'SCRFDDetector' object has no attribute 'detectFaces'; there is detect"),
         ("faces.iloc[0]", "'Detections' object has no attribute 'iloc'; use to_pa"),
+        ("detector('a.jpg', 'b.jpg')", "SCRFDDetector object: for several images, pass a list: detect_batch([first"),
+        ("detector.detect_batch(image, image)", "detect_batch(…): for several images, pass a list: detect_batch(["),
+        ("detector(image, scales=640)", "scales: it is an option of SCRFDDetector(…)"),
+        (
+            "overlays.create('blur')(image, faces, strength=0.5)",
+            "strength: pass it when the overlay is created, overlays.create('blur', strength=0.5)",
+        ),
+        (
+            "overlays.create('blur')(image, Detections([], [], image_size=image.shape[:2]))",
+            "these faces belong to an image of 720×1280, but this one is 1280×720: image_size is (width, height), ima",
+        ),
+        (
+            "scrfd_trt.video.render_video('a.mp4', 'faces.jsonl', 'b.mp4', overlays.create('blur'))",
+            "faces.jsonl is no video: pass the output before the faces file",
+        ),
+        ("overlays.create('emoji', emoji='😀')", "overlay 'emoji': no option 'emoji'; the options are: "),
+        ("overlays.create('landmarks', line_width=2)", "overlay 'landmarks': no option 'line_width'; the options are"),
+        ("detector('data:image/jpeg;base64,/9j/')", "a data URL is not read: pass base64.b64decode(url.partition("),
+        ("detector('~/no.jpg')", f"{Path('~/no.jpg').expanduser()}: there is no such file"),
+        ("detector.detect_batch(['~/no.jpg'])", f"image 0: {Path('~/no.jpg').expanduser()}: there is no such file"),
+        ("scrfd_trt.video.VideoReader('~/no.mp4')", f"{Path('~/no.mp4').expanduser()}: cannot be read as a video"),
+        ("scrfd_trt.video.FacesReader('~/no.jsonl')", f"{Path('~/no.jsonl').expanduser()} cannot be read: "),
+        ("scrfd_trt.video.TrackSelection(keep={1})", "keep: except_tracks leaves these visible, only_tracks covers"),
+        ("SCRFDDetector(half=True)", "half: build=BuildOptions(precision=…) sets the precision on a GPU"),
+        ("SCRFDDetector(verbose=False)", "verbose: leave it out; nothing is printed"),
         (
             "tracker.push(faces)",
             "observation must be a FrameObservation, such as FrameObservation(number, seconds, detector(image)), not",
@@ -201,6 +226,16 @@ def test_wrong_calls_are_answered_in_one_line(root, line, message):
     assert str(caught.value).replace('"', "'").startswith(message)
     assert "\n" not in str(caught.value)
     assert overlays.create("boxes", box_color=(0, 255, 0)) == overlays.create("boxes", box_color="#00ff00")
+
+
+def test_what_is_no_path_of_a_video_is_answered():
+    hints = {
+        "pass the path of the video": cv2.VideoCapture(),
+        "overlays.create('blur')(image, detector(image)) hides the faces of an image": np.zeros((9, 9, 3), np.uint8),
+    }
+    for hint, source in hints.items():
+        with pytest.raises(OptionError, match=f"^source must be a path or an address, not .*; {re.escape(hint)}$"):
+            video.VideoReader(source)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from typing_extensions import NotRequired, TypedDict
 
-from scrfd_trt._files import atomic_file, atomic_path, check_not_input, output_errors
+from scrfd_trt._files import atomic_file, atomic_path, check_not_input, output_errors, user_path
 from scrfd_trt._jobs.profile import measured
 from scrfd_trt._option_names import explained_options
 from scrfd_trt._options import reason
@@ -334,7 +334,7 @@ class FacesReader:
     """
 
     def __init__(self, path: Source) -> None:
-        self.path = Path(path)
+        self.path = user_path(Path(path))
         self._file = open_lines(self.path)
         try:
             number, text = next(self._lines(), (1, b""))

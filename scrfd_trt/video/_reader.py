@@ -241,7 +241,7 @@ class VideoReader(FrameReader):
             raise OptionError(message, fields=["damaged"], value=damaged, choices=["stop", "keep"])
         if is_camera(text := os.fspath(source)):
             raise OptionError(f"open_source({text!r}) opens a camera", fields=["source"], value=source)
-        source = text if text[:1] != "~" else user_path(text)
+        source = text = text if text[:1] != "~" else str(user_path(text))
         self.name = name or redact_password(text)
         self.damaged = damaged
         self._keep_damaged = damaged == "keep"

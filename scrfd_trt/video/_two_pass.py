@@ -216,6 +216,10 @@ def render_video(
         If the faces belong to another video.
     """
     check_not_input(output, faces_file, "detections file")
+    if Path(output).suffix == ".jsonl":
+        raise OptionError(
+            f"{output} is no video: pass the output before the faces file", fields=["output"], value=output
+        )
     encode, chosen = encode or EncodeOptions(), selection or TrackSelection()
     kept = {"keep_metadata": keep_metadata, "keep_location": keep_location}
     device = "cpu" if gpu_overlay(overlay) is None else device
