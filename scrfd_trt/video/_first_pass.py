@@ -111,6 +111,9 @@ def find_faces(
 ) -> Generator[FrameFaces, None, None]:
     """Detect the faces of a video and track them; yield the faces of each frame, in order, to the video's end.
 
+    Tracks of low scores get no second look. :func:`detect_video` drops those without a face, and
+    :meth:`FacesReader.covered` yields the others from its file.
+
     Parameters
     ----------
     reader
