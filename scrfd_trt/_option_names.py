@@ -423,9 +423,8 @@ def _wrong_call(
         own := [one for one in unknown if one in getattr(type(arguments[0]), "model_fields", ())]
     ):
         kind, given = type(arguments[0]), ", ".join(f"{one}={shown(keywords[one])}" for one in own)
-        create = (
-            f"overlays.create({kind.__name__.lower()!r}, " if kind.__module__[:8] == "overlays" else f"{kind.__name__}("
-        )
+        ours = kind.__module__.removeprefix("overlays._")  # named as the overlay
+        create = f"{kind.__name__}(" if ours == kind.__module__ else f"overlays.create({ours!r}, "
         what = f"{', '.join(own)}: pass it when the overlay is created, {create}{given})"
     if surplus := arguments[len(places) :]:
         callee = f"{owner} object" if name == "__call__" else f"{owner if name in _CALLS else name}(…)"

@@ -180,6 +180,10 @@ def test_names_of_other_libraries_are_answered(options, message):
             "strength: pass it when the overlay is created, overlays.create('blur', strength=0.5)",
         ),
         (
+            "overlays.create('crop')(image, faces, margin=0.5)",
+            "margin: pass it when the overlay is created, overlays.create('crop', margin=0.5)",
+        ),
+        (
             "overlays.create('blur')(image, Detections([], [], image_size=image.shape[:2]))",
             "these faces belong to an image of 720×1280, but this one is 1280×720: image_size is (width, height), ima",
         ),

@@ -13,7 +13,15 @@ import pytest
 
 from scrfd_trt import Detections, _doubtful
 from scrfd_trt._tracking.faces import FrameFaces
-from scrfd_trt.video import FacesReader, TrackSelection, VideoReader, detect_video, overlay_video, render_video
+from scrfd_trt.video import (
+    FacesReader,
+    TrackSelection,
+    VideoReader,
+    detect_video,
+    find_faces,
+    overlay_video,
+    render_video,
+)
 from scrfd_trt.video import _second_look as second_look
 
 pytestmark = pytest.mark.slow
@@ -93,6 +101,10 @@ def test_track_without_face_in_its_crops_is_dropped(film: Path, tmp_path: Path) 
     assert (set(summary.tracks), set(summary.dropped), summary.faces) == ({1}, {2}, FRAMES)
     assert summary.dropped[2].frames == FRAMES
     assert json.loads(faces.read_text().splitlines()[0])["dropped"] == [2]
+    with VideoReader(film) as reader:
+        assert {each for frame in find_faces(reader, detector) for each in frame.track_ids.tolist()} == {1, 2}
+    with FacesReader(faces) as file:
+        assert {each for _, frame in file.covered(TrackSelection()) for each in frame.track_ids.tolist()} == {1}
     assert tracks(faces) == {1, 2}
     assert [path.name for path in tmp_path.iterdir() if "faces" in path.name] == [faces.name]
     for selection, covered, dropped in (
