@@ -158,7 +158,7 @@ class Detections(Explained, metaclass=ExplainedType):
         DetectionsError
             If only some rows have landmarks or track numbers, a value is invalid, or something is not a row.
         """
-        return _unswapped(cls(**_columns_of(rows), image_size=image_size))
+        return unswapped(cls(**_columns_of(rows), image_size=image_size))
 
     @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
@@ -253,11 +253,15 @@ class Detections(Explained, metaclass=ExplainedType):
     def __getitem__(self, index: slice | NDArray[Any] | list[int] | list[bool]) -> Self: ...
     def __getitem__(self, index: Any) -> Detection | Self:
         """Return one row for an integer; ``Detections`` for a slice, a mask or an array of indices."""
+        if isinstance(index, (bool, np.bool_)):
+            raise IndexError("a single bool is no mask: compare a column; track_ids is None without tracks")
         if isinstance(index, (int, np.integer)):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"there is no face {shown(index)}; there are {len(self)}, counted from 0")
             row = range(len(self))[index]
             return next(self._rows(slice(row, row + 1)))
+        if index is None or callable(index) or (isinstance(index, list) and isinstance([*index, None][0], Detection)):
+            raise IndexError("rows are indexed by integers, booleans or a slice: use a mask: faces[faces.scores > 0.8]")
         try:
             if isinstance(index, list):
                 index = np.asarray(index, None if index else np.intp)
@@ -412,7 +416,7 @@ class Detections(Explained, metaclass=ExplainedType):
         Without ``confidence``, scores are 1. ``data["landmarks"]`` ``(N, 5, 2)`` is used if it is there, and
         ``tracker_id`` if no number is negative, which means an unconfirmed track.
         """
-        return _unswapped(cls(**_exports.from_supervision(detections), image_size=image_size))
+        return unswapped(cls(**_exports.from_supervision(detections), image_size=image_size))
 
     def plot(self, image: Any = None, *, color: Order | None = None) -> Image:
         """Return a copy of the image with boxes, scores and landmarks, as the overlay ``landmarks`` draws them.
@@ -539,7 +543,7 @@ def _size(image_size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _unswapped(faces: Found) -> Found:
+def unswapped(faces: Found) -> Found:
     """Return faces; raise DetectionsError if they only fit into an image whose height is this one's width."""
     width, height = faces.image_size
     if (faces.centers > (width, height)).any() and (faces.boxes <= (height, width) * 2).all():

@@ -95,6 +95,8 @@ def refuse_video(image: Any) -> None:
         raise ImageError("this is a video: scrfd_trt.video.find_faces(reader, detector) yields the faces of each frame")
     if _is_of("scrfd_trt.video", "Frame", image):
         raise ImageError("this is a frame: pass its image")
+    if _is_of("scrfd_trt.samples", "Scene", image):
+        raise ImageError("this is a scene: pass its image")
 
 
 def image_source(image: Any, color: str) -> tuple[Callable[[], Any], Literal["bgr", "rgb"]] | None:

@@ -74,8 +74,9 @@ _ARGUMENTS: Final = {
 }
 """What functions and overlays take, and what one may type for it."""
 _HINTS: Final = {
-    **dict.fromkeys(("plot", "show", "save"), "overlays.create('landmarks', …) draws in other ways"),
+    **dict.fromkeys(("plot", "show", "save"), "overlays.create('blur')(image, faces) draws in another way"),
     **dict.fromkeys(("to_csv", "to_json"), "it returns text, which Path(…).write_text(…) writes to a file"),
+    "crop": "align(size=112) returns faces of one size",
     "inside": "write inside((x1, y1, x2, y2))",
     "to_coco": "it returns a list of dicts, which json.dumps(…) makes text",
     "concat": "write concat([a, b])",
@@ -166,8 +167,14 @@ _OWN: Final = (
     ("Detections", "size image img", "the image is not kept; image_size is its width and height, source its path"),
     ("Detections Detection", "class_id cls names class_name label", "all are faces; to_supervision() has class_id"),
     ("Detections Detection", "embedding normed_embedding", "compute it from align(): docs/how-to/examples.md"),
-    ("Detections", "copy sort sort_values top head largest best max", "index: faces[faces.areas.argsort()[::-1][:5]]"),
+    ("Detections", "copy", "use copy.copy(faces), or copy.deepcopy(faces), which copies the arrays, too"),
+    ("Detections", "sort sorted sort_values top head largest best max", "index: faces[(-faces.areas).argsort()[:5]]"),
     ("Detections", "verbose summary", "print(faces) describes them"),
+    ("Detections", "xywhn", "use xyxyn, which has corners"),
+    ("Detections", "to_yolo yolo", "the command scrfd-trt detect writes it with the format yolo"),
+    ("Detections", "width height", "faces have it: face.width; widths and heights of all are xywh[:, 2:]"),
+    ("Detections", "iou box_iou", "nms(iou=…) drops faces that overlap"),
+    ("DetectorBase Detections", "anonymize blur blur_faces", "overlays.create('blur')(image, faces) hides faces"),
     ("Detections", "save_txt to_file", "write to_csv() or to_json() with Path(…).write_text(…)"),
     ("Detections", "from_dicts from_list from_pandas from_csv from_ultralytics", "use from_rows(rows, image_size)"),
     ("Detections", "load from_file read", "use from_json(Path(…).read_text())"),
@@ -179,7 +186,7 @@ _OWN: Final = (
     ("DetectorBase", "detect_video", "use scrfd_trt.video.detect_video(path, faces_file, detector)"),
     ("DetectorBase", "nms_thresh max_faces iou min_face rotations color max_batch", "it is in options"),
     ("DetectorBase", "names classes", "all are faces"),
-    ("DetectorBase", "model session providers version", "description names the model's runtime"),
+    ("DetectorBase", "model session providers version info", "description names the model's runtime"),
     ("DetectorBase", "half fuse eval train fp16", "models are ready; build_engine makes engines of half precision"),
     ("DetectorBase", "align crop crop_faces extract_faces draw plot save show", "faces of detect(image) have it"),
     ("Detections", "iloc loc iterrows apply query df values columns T to_excel", "use to_pandas(), which has it"),
@@ -408,7 +415,9 @@ def _incomplete_call(
             skipped.append(one)
     absent = ", ".join(skipped if len(skipped) == len(missing) and not left else (x for x in takes if x in missing))
     callee = owner if name in _CALLS else name
-    return OptionError(f"{callee}({', '.join(takes)}) requires {absent}, too", fields=missing)
+    is_size = [*missing] == ["image_size"] and isinstance(arguments[-1], tuple) and len(arguments[-1]) == 2
+    hint = f": write image_size={arguments[-1]}" if is_size else ""
+    return OptionError(f"{callee}({', '.join(takes)}) requires {absent}, too{hint}", fields=missing)
 
 
 def _wrong_call(

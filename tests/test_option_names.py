@@ -209,6 +209,37 @@ def test_names_of_other_libraries_are_answered(options, message):
             "tracker.update(faces)",
             "'Tracker' object has no attribute 'update'; use push(FrameObservation(number, seconds, detector(image)))",
         ),
+        *(
+            (f"faces[{index}]", "a single bool is no mask: compare a column; track_ids is None without tracks")
+            for index in ("faces.track_ids != 1", "False", "faces.scores[0] > 0.1")
+        ),
+        *(
+            (f"faces[{index}]", "rows are indexed by integers, booleans or a slice: use a mask: faces[faces.scores > ")
+            for index in ("[row for row in faces]", "lambda row: row.score > 0.1", "None")
+        ),
+        ("Detections([], [], (1280, 720))", "Detections(boxes, scores, image_size) requires image_size, too: write im"),
+        (
+            "video.FrameFaces.of(faces).detections((720, 1280))",
+            "boxes lie outside of 720×1280, and inside of 1280×720: image_size is width, height",
+        ),
+        ("faces.copy()", "'Detections' object has no attribute 'copy'; use copy.copy(faces), or copy.deepcopy"),
+        ("faces.sorted()", "'Detections' object has no attribute 'sorted'; index: faces[(-faces.areas).argsort()[:5]]"),
+        ("faces.crop(image, size=112)", "no option 'size'; the options are: image, margin; align(size=112) returns"),
+        ("faces.xywhn", "'Detections' object has no attribute 'xywhn'; use xyxyn"),
+        (
+            "faces.to_yolo()",
+            "'Detections' object has no attribute 'to_yolo'; the command scrfd-trt detect writes it with the",
+        ),
+        ("faces.width", "'Detections' object has no attribute 'width'; faces have it: face.width"),
+        ("faces.iou(faces)", "'Detections' object has no attribute 'iou'; nms(iou=…) drops faces that overlap"),
+        ("detector.info()", "'SCRFDDetector' object has no attribute 'info'; description names the model's runtime"),
+        ("detector.anonymize('a.jpg')", "'SCRFDDetector' object has no attribute 'anonymize'; overlays.create('blur')"),
+        (
+            "faces.blur()",
+            "'Detections' object has no attribute 'blur'; overlays.create('blur')(image, faces) hides faces",
+        ),
+        ("faces.plot(overlay='blur')", "no option 'overlay'; the options are: image, color; overlays.create('blur')("),
+        ("detector(scrfd_trt.samples.load('portrait'))", "this is a scene: pass its image"),
         ("overlays.skull(image, faces)", "module 'overlays' has no attribute 'skull'; use overlays.create('skull')"),
     ],
 )
@@ -223,9 +254,10 @@ def test_wrong_calls_are_answered_in_one_line(root, line, message):
             "Detections": Detections,
             "detector": detector,
             "row": row,
+            "video": video,
             "tracker": video.Tracker(video.TrackingOptions(), 25),
         }
-        with pytest.raises((ScrfdError, AttributeError, KeyError)) as caught:
+        with pytest.raises((ScrfdError, AttributeError, LookupError)) as caught:
             eval(line, names | {"faces": Detections.from_rows([row], (1280, 720))})
     assert str(caught.value).replace('"', "'").startswith(message)
     assert "\n" not in str(caught.value)

@@ -304,7 +304,7 @@ class CopyJob:
                     if isinstance(outcome, ImageResult):
                         faces = settings.selection.with_covers(outcome.faces)
                         if more := self.found_later.pop((source.name, outcome.page or 1), None):
-                            faces = FrameFaces.of(faces).joined(more).detections(faces.image_size)
+                            faces = FrameFaces.of(faces).joined(more)._detections(faces.image_size)
                         rows = self.dropped.pop((source.name, outcome.page or 1), ())
                         outcome = replace(outcome, faces=faces, dropped=rows)  # noqa: PLW2901
                     writer.add_outcome(source.name, outcome)
@@ -452,7 +452,7 @@ class _ImageCopy:
         for page, more in to_cover.items():
             covered = self._known[page].covered.joined(more)
             self._known[page] = self._known[page]._replace(covered=covered)
-            self._covered[page] = covered.detections(self._covered[page].image_size)
+            self._covered[page] = covered._detections(self._covered[page].image_size)
             self.later[page] = self.later.get(page, NO_FACES).joined(more)
 
     def _drawn(self) -> Iterator[ImageFrame]:

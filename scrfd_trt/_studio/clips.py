@@ -515,7 +515,8 @@ class Clip(Item):
         """Return faces in pixels of a small picture."""
         scale = np.array(image.shape[1::-1]) / self.size
         landmarks = None if faces.landmarks is None else faces.landmarks * scale
-        return replace(faces, boxes=faces.boxes * np.tile(scale, 2), landmarks=landmarks).detections(image.shape[1::-1])
+        boxes = faces.boxes * np.tile(scale, 2)
+        return replace(faces, boxes=boxes, landmarks=landmarks)._detections(image.shape[1::-1])
 
     def frame_faces(self, seconds: float) -> list[dict[str, Any]]:
         """Return all faces of the stored frame at a time."""

@@ -62,7 +62,7 @@ class Camera:
         faces = self._tracker.push(FrameObservation(self._count, seconds, found))[-1]
         self._count += 1
         if len(faces):
-            pixels = np.asarray(self._session.overlay(self._settings)(pixels, faces.detections(size)), np.uint8)
+            pixels = np.asarray(self._session.overlay(self._settings)(pixels, faces._detections(size)), np.uint8)
         return jpeg(pixels, quality=QUALITY)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from scrfd_trt._detections import Detections
+from scrfd_trt._detections import Detections, unswapped
 from scrfd_trt._formats import count_faces
 from scrfd_trt._option_names import Explained
 
@@ -110,7 +110,14 @@ class FrameFaces(Explained):
         return FrameFaces(self.number, self.pts_seconds, self.cut, ids, boxes, scores, landmarks, origins)
 
     def detections(self, size: tuple[int, int]) -> Detections:
-        """Return the faces, highest scores first; ``size`` is the frame's width and height in pixels."""
+        """Return the faces, highest scores first; ``size`` is the frame's width and height in pixels.
+
+        Raises DetectionsError if the faces only fit into a frame whose height is this width.
+        """
+        return unswapped(self._detections(size))
+
+    def _detections(self, size: tuple[int, int]) -> Detections:
+        """As :meth:`detections`, of a known size: tracks may leave the frame."""
         points = self.landmarks
         return Detections(
             self.boxes,

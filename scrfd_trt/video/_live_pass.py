@@ -59,5 +59,5 @@ def overlay_live(
         for frame, faces in items:
             if frame is None:
                 continue
-            image = drawn_by(overlay, frame.image, faces.detections(reader.info.size)) if len(faces) else None
+            image = drawn_by(overlay, frame.image, faces._detections(reader.info.size)) if len(faces) else None
             yield RenderedFrame(frame, image, faces)

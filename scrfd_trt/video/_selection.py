@@ -197,7 +197,7 @@ class TrackSelection(OptionsModel):
         check_covers(self.covers, faces.image_size)
         if not self.still_covers:
             return faces
-        return add_covers(FrameFaces.of(faces), self.still_covers).detections(faces.image_size)
+        return add_covers(FrameFaces.of(faces), self.still_covers)._detections(faces.image_size)
 
     @property
     def needs_tracks(self) -> bool:

@@ -436,7 +436,7 @@ def _rendered(
                 f"{format_time(found.pts_seconds)} in the detections file, which belongs to another video"
             )
         if len(found):
-            yield item, writer.prepare_drawn(item, overlay, found.detections(reader.info.size))
+            yield item, writer.prepare_drawn(item, overlay, found._detections(reader.info.size))
         else:
             with measured("draw"):
                 picture = writer.prepare(item)

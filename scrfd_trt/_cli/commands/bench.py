@@ -120,7 +120,7 @@ class VideoBench:
     def draw(self) -> int:
         with self._writer() as writer:
             self._pictures = [
-                writer.prepare_drawn(frame, self._blur, faces.detections(self.info.size))
+                writer.prepare_drawn(frame, self._blur, faces._detections(self.info.size))
                 if len(faces)
                 else writer.prepare(frame)
                 for frame, faces in zip(self.frames, self.faces, strict=True)
