@@ -533,6 +533,19 @@ class Detections(Explained, metaclass=ExplainedType):
         return out
 
 
+if not TYPE_CHECKING:
+
+    class _OnClass(classmethod):
+        """A class method that objects do not have: ``if faces.empty:`` would always be true."""
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            if instance is not None:
+                raise AttributeError
+            return super().__get__(None, owner)
+
+    Detections.empty = _OnClass(vars(Detections)["empty"].__func__)
+
+
 def _size(image_size: tuple[int, int]) -> tuple[int, int]:
     try:
         width, height = (operator.index(side) for side in image_size)

@@ -222,6 +222,7 @@ def test_names_of_other_libraries_are_answered(options, message):
             "video.FrameFaces.of(faces).detections((720, 1280))",
             "boxes lie outside of 720×1280, and inside of 1280×720: image_size is width, height",
         ),
+        ("faces.empty", "'Detections' object has no attribute 'empty'; write len(faces) == 0, or not len(faces); "),
         ("faces.copy()", "'Detections' object has no attribute 'copy'; use copy.copy(faces), or copy.deepcopy"),
         ("faces.sorted()", "'Detections' object has no attribute 'sorted'; index: faces[(-faces.areas).argsort()[:5]]"),
         ("faces.crop(image, size=112)", "no option 'size'; the options are: image, margin; align(size=112) returns"),
@@ -233,10 +234,13 @@ def test_names_of_other_libraries_are_answered(options, message):
         ("faces.width", "'Detections' object has no attribute 'width'; faces have it: face.width"),
         ("faces.iou(faces)", "'Detections' object has no attribute 'iou'; nms(iou=…) drops faces that overlap"),
         ("detector.info()", "'SCRFDDetector' object has no attribute 'info'; description names the model's runtime"),
-        ("detector.anonymize('a.jpg')", "'SCRFDDetector' object has no attribute 'anonymize'; overlays.create('blur')"),
+        (
+            "detector.anonymize('a.jpg')",
+            "'SCRFDDetector' object has no attribute 'anonymize'; import overlays; overlays.",
+        ),
         (
             "faces.blur()",
-            "'Detections' object has no attribute 'blur'; overlays.create('blur')(image, faces) hides faces",
+            "'Detections' object has no attribute 'blur'; import overlays; overlays.create('blur')",
         ),
         ("faces.plot(overlay='blur')", "no option 'overlay'; the options are: image, color; overlays.create('blur')("),
         ("detector(scrfd_trt.samples.load('portrait'))", "this is a scene: pass its image"),
