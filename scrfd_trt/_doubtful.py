@@ -167,7 +167,9 @@ def is_large(samples: Sequence[Sample]) -> bool:
 
 
 def _is_sharp(samples: Sequence[Sample]) -> bool:
-    return any(sharpness(_crop(sample, View(side))) >= MIN_SHARPNESS for sample in samples for side in (48, 32, 20))
+    # Grey beyond the border would be an edge, which looks like fine detail.
+    crops = (_crop(sample, View(side), cv2.BORDER_REPLICATE) for sample in samples for side in (48, 32, 20))
+    return any(sharpness(crop) >= MIN_SHARPNESS for crop in crops)
 
 
 def sharpness(crop: Image) -> float:
@@ -204,7 +206,7 @@ def _scores(detector: Any, looks: Sequence[tuple[Sample, View]]) -> NDArray[np.f
     return scores
 
 
-def _crop(sample: Sample, view: View) -> Image:
+def _crop(sample: Sample, view: View, border: int = cv2.BORDER_CONSTANT) -> Image:
     """Return a crop ``(CELL, CELL, 3)`` about a face, upright by its landmarks, then turned by so many degrees."""
     scale = view.side / sample.side
     shrink = min(1.0, scale)
@@ -213,7 +215,8 @@ def _crop(sample: Sample, view: View) -> Image:
     matrix[:, 2] += CELL / 2 - x, CELL / 2 - y
     part = _shrunk(sample.image, shrink)
     # Convolutions continue pictures with grey, too: a face that the border cuts is found as in its picture.
-    crop = np.asarray(cv2.warpAffine(part, matrix, (CELL, CELL), borderValue=(GREY, GREY, GREY)), np.uint8)
+    beyond = (GREY, GREY, GREY)
+    crop = np.asarray(cv2.warpAffine(part, matrix, (CELL, CELL), borderMode=border, borderValue=beyond), np.uint8)
     return crop[:, ::-1] if view.is_mirrored else crop
 
 

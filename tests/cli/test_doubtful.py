@@ -116,6 +116,15 @@ def test_small_and_blurred_faces_are_kept_without_a_find() -> None:
     assert not detector.seen
 
 
+def test_blurred_faces_at_the_border_are_kept_without_a_find() -> None:
+    """The border is no fine detail, also where it cuts the face."""
+    image = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (300, 300, 3), np.uint8), (0, 0), 16)
+    image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
+    for left in (-30.0, -12.0, 0.0):
+        found = faces(0.4, (left, 100.0, left + 80, 190.0))
+        assert not _doubtful.find_dropped(Crops(0.1), image, found).any()
+
+
 def test_several_samples_decide_together() -> None:
     """Two of three samples with a low score are enough."""
     bright, dark = (_doubtful.take(partial(part, noise(each)), faces(0.4), 0) for each in (200, 0))

@@ -60,7 +60,8 @@ def test_start_of_a_whip_is_a_shift() -> None:
     found = estimate_motion(sharp, np.mean(moved, axis=0).astype(np.uint8), SIZE)
     assert found is not None
     assert found[:, :2] == pytest.approx(np.eye(2))
-    assert found[:, 2] == pytest.approx((120.0, 0.0), abs=61.0)  # one of the shifts; which one depends on OpenCV
+    assert 59.0 < found[0, 2] < 181.0  # one of the shifts; which one depends on OpenCV
+    assert found[1, 2] == pytest.approx(0.0, abs=5.0)
 
 
 def test_no_motion_is_found_where_there_is_none() -> None:
